@@ -1,0 +1,189 @@
+"""The values that pass between the parts: frozen, validated when made, shapes stated.
+
+Letters in shapes: b pictures, q mask proposals, k classes, c channels, e text-space dimensions, h w a grid of
+pixels or features (rows first), n instances. Pixel coordinates are (row, column) from the top left corner.
+
+Everything here holds torch tensors; what must load without torch (class lists) lives in `ovseg.vocabulary`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from ovseg.vocabulary import Vocabulary
+
+Task = Literal["semantic", "panoptic", "instance"]
+TASKS: tuple[Task, ...] = ("semantic", "panoptic", "instance")
+
+Image = UInt8[np.ndarray, "h w 3"]
+"""A picture at the border of every method: RGB, 0..255, rows first."""
+
+NOTHING = -1
+"""Value of a semantic map where no class was given."""
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What other parts must know of a backbone before they can be built.
+
+    Attributes:
+        channels: stride in pixels -> channels of the pyramid map at that stride.
+        dense_channels: channels of `Features.dense`.
+        embed_dim: dimensions of the text space that `Backbone.project` and `encode_text` share.
+        pixel_mean, pixel_std: per RGB channel, in units of 0..255, that the network input is normalised with.
+    """
+
+    channels: Mapping[int, int]
+    dense_channels: int
+    embed_dim: int
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backbone says of a batch of pictures.
+
+    Attributes:
+        pyramid: stride in pixels -> feature map at that stride.
+        dense: the last map before CLIP's projection into text space.
+        image_size: (height, width) in pixels of the (padded) network input.
+    """
+
+    pyramid: Mapping[int, Float[Tensor, "b _ _ _"]]
+    dense: Float[Tensor, "b c h w"]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MaskPrompts:
+    """Where a promptable mask generator should look, in one picture.
+
+    Attributes:
+        points: (x, y) in pixels of the network input, one positive point per prompt, or None.
+        boxes: (x_min, y_min, x_max, y_max) in pixels, inclusive, or None.
+        masks: low-resolution mask logits per prompt, or None.
+    """
+
+    points: Float[Tensor, "n 2"] | None = None
+    boxes: Float[Tensor, "n 4"] | None = None
+    masks: Float[Tensor, "n h w"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.points is None and self.boxes is None and self.masks is None:
+            raise ValueError("MaskPrompts needs points, boxes or masks; all three are None.")
+
+
+@dataclass(frozen=True)
+class MaskProposals:
+    """Class-agnostic masks and what a classifier needs to name them.
+
+    Attributes:
+        logits: mask logits; positive means inside.
+        pixel_features: per-pixel features on the grid of `logits`, or None if the generator has none.
+        queries: one embedding per proposal, or None.
+        scores: predicted mask quality in 0..1, or None.
+        earlier: the proposals of earlier decoder layers, first layer first; filled in training only.
+    """
+
+    logits: Float[Tensor, "b q h w"]
+    pixel_features: Float[Tensor, "b c h w"] | None = None
+    queries: Float[Tensor, "b q d"] | None = None
+    scores: Float[Tensor, "b q"] | None = None
+    earlier: tuple["MaskProposals", ...] = ()
+
+
+@dataclass(frozen=True)
+class TextEmbeddings:
+    """A vocabulary in text space.
+
+    Attributes:
+        rows: one L2-normalised row per synonym, in the order of the vocabulary.
+        class_of_row: index of the class that each row belongs to, ascending.
+        is_seen: per class, whether one of its names was a training name (FC-CLIP's rule); all False if untrained.
+    """
+
+    rows: Float[Tensor, "s e"]
+    class_of_row: Int[Tensor, " s"]
+    is_seen: Bool[Tensor, " k"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One region of a panoptic map.
+
+    Attributes:
+        id: value of its pixels in `Panoptic.ids`, from 1.
+        label: class index in the vocabulary.
+        is_thing: whether the class is countable.
+        score: class probability in 0..1, or None where a merge rule gives none.
+        area: pixels.
+    """
+
+    id: int
+    label: int
+    is_thing: bool
+    score: float | None
+    area: int
+
+
+@dataclass(frozen=True)
+class Panoptic:
+    """A partition of the picture; 0 in `ids` is nothing."""
+
+    ids: Int[Tensor, "h w"]
+    segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        listed = [segment.id for segment in self.segments]
+        if len(set(listed)) != len(listed) or 0 in listed:
+            raise ValueError(f"Segment ids must be unique and not 0, got {listed}.")
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Scored, possibly overlapping masks, in the order the method gives them.
+
+    Attributes:
+        masks: true inside.
+        labels: class index in the vocabulary.
+        scores: confidence in 0..1.
+    """
+
+    masks: Bool[Tensor, "n h w"]
+    labels: Int[Tensor, " n"]
+    scores: Float[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method says of one picture, at the picture's own size, on the CPU.
+
+    Attributes:
+        vocabulary: the classes that the labels index.
+        image_size: (height, width) in pixels of the picture.
+        semantic: class index per pixel, `NOTHING` where none was given; None if not asked for.
+        panoptic, instances: None if not asked for.
+        seconds: stage name -> seconds, as measured by the method.
+    """
+
+    vocabulary: Vocabulary
+    image_size: tuple[int, int]
+    semantic: Int[Tensor, "h w"] | None = None
+    panoptic: Panoptic | None = None
+    instances: Instances | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        maps = {
+            "semantic": self.semantic,
+            "panoptic": self.panoptic.ids if self.panoptic else None,
+            "instances": self.instances.masks if self.instances else None,
+        }
+        for name, value in maps.items():
+            if value is not None and tuple(value.shape[-2:]) != self.image_size:
+                raise ValueError(f"{name} has size {tuple(value.shape[-2:])}, the picture {self.image_size}.")

@@ -1,0 +1,237 @@
+"""Names of parts to the code that makes them, imported only when it is asked for.
+
+To add a part: one line in a table below, or an entry point in a package of your own (see `ovseg.plugins`).
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ovseg.errors import PluginError, RegistryError
+from ovseg.plugins import Plugin, plugins, warn_of
+from ovseg.suggest import did_you_mean, listed
+
+Part = Callable[..., Any]
+"""The class or function that makes a part."""
+
+BUILT_IN = "built-in"
+RUN_TIME = "registered at run time"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name.
+
+    Attributes:
+        target: ``module:attribute``.
+        origin: `BUILT_IN`, `RUN_TIME`, or the distribution that brings it.
+    """
+
+    name: str
+    target: str
+    description: str
+    origin: str
+
+
+class Registry:
+    """The parts of one kind: built-in ones, those of plugins and those registered at run time.
+
+    Args:
+        kind: what one of them is called, for people: ``mask generator``.
+        group: entry-point group of plugins: ``ovseg.mask_generators``. The part after the dot is the name of
+            this registry in `REGISTRIES` and of ``ovseg ls``.
+        built_in: name -> (``module:attribute``, one-line description).
+    """
+
+    def __init__(self, kind: str, group: str, built_in: Mapping[str, tuple[str, str]]) -> None:
+        self.kind = kind
+        self.group = group
+        self._built_in = {
+            name: Entry(name, target, description, BUILT_IN)
+            for name, (target, description) in built_in.items()
+        }
+        self._run_time: dict[str, tuple[Entry, Part]] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """All names that can be asked for, sorted; warns of each plugin that cannot."""
+        usable, refused = self._plugins()
+        for plugin in refused:
+            warn_of(plugin)
+        return tuple(sorted({*self._built_in, *self._run_time, *usable}))
+
+    def entry(self, name: str) -> Entry:
+        """What a name stands for, without importing it.
+
+        Raises:
+            RegistryError: the name is unknown, or two packages bring it.
+            PluginError: the name is of a plugin that cannot be used.
+        """
+        if name in self._built_in:
+            return self._built_in[name]
+        if name in self._run_time:
+            return self._run_time[name][0]
+        usable, refused = self._plugins()
+        if name in usable:
+            plugin = usable[name]
+            return Entry(name, plugin.target, plugin.summary, plugin.owner)
+        for plugin in refused:
+            if plugin.name == name:
+                raise PluginError(plugin.complaint)
+        known = sorted({*self._built_in, *self._run_time, *usable})
+        plural = self.group.partition(".")[2]
+        raise RegistryError(
+            f"There is no {self.kind} named '{name}'.{did_you_mean(name, known)} Known: {listed(known)}. "
+            f"'ovseg ls {plural}' describes them."
+        )
+
+    def get(self, name: str) -> Part:
+        """Import and return the class or function behind a name.
+
+        Raises:
+            RegistryError: the name is unknown, or two packages bring it.
+            PluginError: the name is of a plugin, and its import fails.
+        """
+        entry = self.entry(name)
+        if entry.origin == RUN_TIME:
+            return self._run_time[name][1]
+        if entry.origin == BUILT_IN:
+            return _import(entry.target)
+        try:
+            return _import(entry.target)
+        except Exception as error:  # a stranger's module may raise anything when it is imported
+            label = self._plugins()[0][name].label
+            raise PluginError(
+                f"{label} cannot be used: importing '{entry.target}' failed: {type(error).__name__}: {error}"
+            ) from error
+
+    def register(self, name: str, part: Part, *, description: str = "") -> None:
+        """Add a class or function under a name, for this process.
+
+        Raises:
+            RegistryError: the name is taken.
+        """
+        owner = self._owner(name)
+        if owner is not None:
+            raise RegistryError(
+                f"The {self.kind} '{name}' is registered twice: by {owner} and by {_target(part)}. "
+                "Choose another name for the second."
+            )
+        self._run_time[name] = (Entry(name, _target(part), description, RUN_TIME), part)
+
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the plugins of this kind, found by importing each of them."""
+        usable, refused = self._plugins()
+        imported = [self._import_fault(name) for name in usable]
+        return (
+            *(plugin.complaint for plugin in refused),
+            *(fault for fault in imported if fault is not None),
+        )
+
+    def _import_fault(self, name: str) -> str | None:
+        try:
+            self.get(name)
+        except PluginError as error:
+            return str(error)
+        return None
+
+    def _owner(self, name: str) -> str | None:
+        if name in self._built_in:
+            return f"ovseg itself ({self._built_in[name].target})"
+        if name in self._run_time:
+            return self._run_time[name][0].target
+        for plugin in plugins(self.group):
+            if plugin.name == name:
+                return f"the package '{plugin.owner}' ({plugin.target})"
+        return None
+
+    def _plugins(self) -> tuple[dict[str, Plugin], list[Plugin]]:
+        """Plugins by name, and those that are refused: broken ones and those whose name is taken."""
+        found = plugins(self.group)
+        usable: dict[str, Plugin] = {}
+        refused: list[Plugin] = []
+        for plugin in found:
+            rivals = [other for other in found if other.name == plugin.name and other is not plugin]
+            if plugin.fault is not None:
+                refused.append(plugin)
+            elif plugin.name in self._built_in:
+                refused.append(_taken(plugin, f"ovseg itself ({self._built_in[plugin.name].target})"))
+            elif rivals:
+                refused.append(_taken(plugin, f"the package '{rivals[0].owner}' ({rivals[0].target})"))
+            else:
+                usable[plugin.name] = plugin
+        return usable, refused
+
+
+def _taken(plugin: Plugin, owner: str) -> Plugin:
+    fault = (
+        f"its name is registered twice, by {owner} and by itself ({plugin.target}); uninstall one of them."
+    )
+    return replace(plugin, fault=fault)
+
+
+def _target(part: Part) -> str:
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+def _import(target: str) -> Part:
+    module, _, path = target.partition(":")
+    part: Any = importlib.import_module(module)
+    for attribute in path.split("."):
+        part = getattr(part, attribute)
+    made: Part = part
+    return made
+
+
+METHODS = Registry(
+    "method",
+    "ovseg.methods",
+    {
+        "fcclip": (
+            "ovseg.models.fcclip.method:FCCLIP",
+            "FC-CLIP: one frozen convolutional CLIP proposes masks and names them",
+        )
+    },
+)
+BACKBONES = Registry(
+    "backbone",
+    "ovseg.backbones",
+    {
+        "clip_convnext": (
+            "ovseg.models.fcclip.backbone:ClipConvNext",
+            "CLIP with a ConvNeXt image tower, frozen",
+        ),
+        "clip_resnet": (
+            "ovseg.models.fcclip.backbone:ClipResNet",
+            "CLIP with a ResNet image tower, frozen",
+        ),
+    },
+)
+MASK_GENERATORS = Registry(
+    "mask generator",
+    "ovseg.mask_generators",
+    {
+        "mask2former": (
+            "ovseg.models.fcclip.mask_generator:Mask2Former",
+            "Mask2Former: deformable-attention pixel decoder, masked-attention query decoder",
+        )
+    },
+)
+CLASSIFIERS = Registry(
+    "classifier",
+    "ovseg.classifiers",
+    {
+        "fcclip": (
+            "ovseg.models.fcclip.classifier:FCCLIPClassifier",
+            "FC-CLIP: geometric ensemble of learned and mask-pooled CLIP scores",
+        )
+    },
+)
+DATASETS = Registry("dataset", "ovseg.datasets", {})
+EVALUATORS = Registry("evaluator", "ovseg.evaluators", {})
+
+REGISTRIES: Mapping[str, Registry] = {
+    registry.group.partition(".")[2]: registry
+    for registry in (METHODS, BACKBONES, MASK_GENERATORS, CLASSIFIERS, DATASETS, EVALUATORS)
+}
+"""Every registry by the plural that users type: methods, backbones, mask_generators, ..."""

@@ -1,4 +1,4 @@
-"""What may be named: ordered classes with synonyms, and the prompts that say them. Needs no torch."""
+"""The types: classes in an order, each with its names."""
 
 import hashlib
 import json
@@ -35,13 +35,14 @@ class Vocabulary:
     """An ordered list of classes.
 
     Attributes:
-        name: of the list, as the registry or the file calls it.
+        name: of the list, as it is built in or as the file calls it.
         classes: in the order that label indices count.
         templates: prompts with one ``{}`` each; None leaves the choice to the method (FC-CLIP: 14 of ViLD,
             Trident: 80 of ImageNet).
 
     Raises:
-        VocabularyError: the list is empty, a class has no name, or a template has no single ``{}``.
+        VocabularyError: the list is empty, a class has no name or an empty one, or a template has no single
+            ``{}``.
     """
 
     name: str
@@ -51,8 +52,17 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if not self.classes:
             raise VocabularyError(
-                f"The vocabulary '{self.name}' has no classes. Name at least one, for example classes='[cat, dog]'."
+                f"The vocabulary '{self.name}' has no classes. Name at least one, for example "
+                "classes='[cat, dog]'."
             )
+        for number, entry in enumerate(self.classes, start=1):
+            if not entry.names or not all(name.strip() for name in entry.names):
+                raise VocabularyError(
+                    f"Class {number} of the vocabulary '{self.name}' has an empty name. Every class needs at "
+                    "least one name, and no name may be blank."
+                )
+        if self.templates is not None:
+            check_templates(self.templates)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -74,7 +84,26 @@ class Vocabulary:
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
+def check_templates(templates: Sequence[str]) -> None:
+    """Refuse prompt templates that no name can be put into.
+
+    Raises:
+        VocabularyError: there is none, or one does not hold ``{}`` exactly once.
+    """
+    if not templates:
+        raise VocabularyError(
+            "The list of templates is empty. Give at least one, for example "
+            "templates='[\"a photo of a {}.\"]', or null for the method's own."
+        )
+    for template in templates:
+        if template.count("{}") != 1:
+            raise VocabularyError(
+                f"The template '{template}' has {template.count('{}')} places for the name. It needs exactly "
+                "one {}, as in 'a photo of a {}.'"
+            )
+
+
 def is_seen(vocabulary: Vocabulary, training_names: Sequence[str]) -> tuple[bool, ...]:
-    """Per class, whether one of its names is among the training names (exact, case-sensitive; FC-CLIP's rule)."""
+    """Per class, whether one of its names is a training name, exactly so (FC-CLIP's rule)."""
     known = set(training_names)
     return tuple(not known.isdisjoint(entry.names) for entry in vocabulary.classes)

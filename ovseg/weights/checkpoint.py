@@ -5,7 +5,6 @@ Files are only ever read as data: `torch.load` runs with ``weights_only=True``, 
 
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,39 +15,27 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ovseg.errors import WeightsError
+from ovseg.weights.kind import damaged, kind_of
 from ovseg.weights.mismatch import Mismatch, describe
 
 _WRAPPERS = ("model", "state_dict")
 """Keys under which Detectron2 and open_clip's own training store the weights."""
 
-# torch.save's format before zip archives: a pickle that starts with this number.
-_LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
-_ZIP_MAGIC = b"PK\x03\x04"
-_PICKLE_MAGIC = b"\x80"
-_LFS_MAGIC = b"version https://git-lfs"
-_PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<?xml")
-
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read the weights of a ``.pth``, ``.pt``, ``.pkl`` (written by `torch.save`) or ``.safetensors`` file.
 
-    The format is told from the content, not from the suffix. A ``{"model": ...}`` wrapper of Detectron2 is
-    removed, and so is the ``module.`` that data-parallel training puts before every key. Tensors are mapped
-    from the file where the format allows, so reading costs no memory until they are used.
+    A ``{"model": ...}`` wrapper of Detectron2 is removed, and so is the ``module.`` that data-parallel training
+    puts before every key. Tensors are mapped from the file where the format allows, so reading costs no memory
+    until they are used.
 
     Raises:
         WeightsError: the file does not exist, is empty, truncated, a web page, a Git-LFS pointer or a
             TorchScript archive, holds anything but data, or holds no weights.
     """
-    head = _head(path)
-    if _is_safetensors(head):
-        return _read_safetensors(path)
-    if head.startswith(_ZIP_MAGIC):
-        _refuse_torchscript(path)
-        return _weights_of(_load(path, mmap=True), path)
-    if head.startswith(_LEGACY_MAGIC):
-        return _weights_of(_load(path, mmap=False), path)
-    raise WeightsError(_not_a_checkpoint(path, head))
+    kind = kind_of(path)
+    content = _read_safetensors(path) if kind == "safetensors" else _read_pickle(path, mmap=kind == "zip")
+    return _weights_of(content, path)
 
 
 def load_strict(
@@ -114,62 +101,20 @@ def _matches(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
-def _head(path: Path) -> bytes:
-    """The first bytes of a file that exists and is not empty."""
-    if not path.exists():
-        raise WeightsError(
-            f"There is no weights file {path}. Give an existing path, or a name of `ovseg ls weights`."
-        )
-    if path.is_dir():
-        raise WeightsError(
-            f"{path} is a folder. Give the weights file in it (.pth, .pt, .pkl or .safetensors)."
-        )
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error}.") from error
-    if not head:
-        raise WeightsError(
-            f"{path} is empty (0 bytes), so its download or copy failed. Delete it and fetch it again."
-        )
-    return head
-
-
-def _is_safetensors(head: bytes) -> bool:
-    """Whether a file starts with the length of a JSON header and the header's brace."""
-    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 * 1024 * 1024
-
-
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return _weights_of(load_file(path), path)
+        return load_file(path)
     except SafetensorError as error:
-        raise WeightsError(_damaged(path, str(error))) from error
+        raise damaged(path, str(error)) from error
 
 
-def _refuse_torchscript(path: Path) -> None:
-    """Tell a TorchScript archive by its table of constants, before torch warns and fails on it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise WeightsError(_damaged(path, str(error))) from error
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise WeightsError(
-            f"{path} is a TorchScript archive, which holds a program and not only weights (OpenAI "
-            "publishes CLIP so). Use the .safetensors file of the same weights: `ovseg ls weights` names "
-            "it, `ovseg download` fetches it."
-        )
-
-
-def _load(path: Path, *, mmap: bool) -> object:
+def _read_pickle(path: Path, *, mmap: bool) -> object:
     try:
         content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise WeightsError(_refused(path, str(error))) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise WeightsError(_damaged(path, str(error))) from error
+        raise damaged(path, str(error)) from error
     return content
 
 
@@ -202,14 +147,6 @@ def _keys(keys: Sequence[object]) -> str:
     return ", ".join(repr(key) for key in keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
 
-def _damaged(path: Path, reason: str) -> str:
-    first_line = reason.strip().split("\n")[0]
-    return (
-        f"{path} ({path.stat().st_size:,} bytes) is damaged or was not fetched to its end: {first_line} "
-        "Delete it and fetch it again."
-    )
-
-
 def _refused(path: Path, reason: str) -> str:
     """Why a pickle was not read, and how to make a plain file of one that is trusted."""
     named = re.search(r"GLOBAL ([\w.]+)", reason)
@@ -219,28 +156,4 @@ def _refused(path: Path, reason: str) -> str:
         "read. If you trust where it comes from, write its weights to a plain file once: python -c "
         f"\"import torch; c = torch.load('{path}', map_location='cpu', weights_only=False); "
         f"torch.save(c.get('model', c), '{path.stem}_plain.pth')\""
-    )
-
-
-def _not_a_checkpoint(path: Path, head: bytes) -> str:
-    """What a file is that is neither an archive nor a pickle of torch."""
-    if head.lstrip().lower().startswith(_PAGE_STARTS):
-        return (
-            f"{path} is a web page, not weights: the server answered with a page (a login, a quota, a scan "
-            "warning) and it was saved under this name. Open the link in a browser and save the file "
-            "itself here."
-        )
-    if head.startswith(_LFS_MAGIC):
-        return f"{path} is a Git-LFS pointer, not weights. Fetch the file it points to with `git lfs pull`."
-    if head.startswith(_PICKLE_MAGIC):
-        return (
-            f"{path} is a plain pickle, which torch.save did not write (Detectron2's model zoo has such "
-            "files). Reading it could run code, so it was not read. If you trust where it comes from, "
-            'write its weights to a plain file once: python -c "import pathlib, pickle, torch; c = '
-            f"pickle.loads(pathlib.Path('{path}').read_bytes()); torch.save({{k: torch.as_tensor(v) for k, "
-            f"v in c.get('model', c).items()}}, '{path.stem}_plain.pth')\""
-        )
-    return (
-        f"{path} is no checkpoint: it starts with {head[:8]!r}. Allowed are files of torch.save (.pth, "
-        ".pt, .pkl) and .safetensors."
     )

@@ -1,6 +1,6 @@
-"""Class lists of users. The grammar of one class is the same on a command line and in every file.
+"""Class lists of users. The grammar of one class is the same on the command line and in files.
 
-``cat``; ``dog|puppy`` (synonyms, the first is shown); ``stuff:grass`` (not countable). Commas are part of names.
+``cat``; ``dog|puppy`` (synonyms, the first is shown); ``stuff:grass`` (uncountable). Commas belong to names.
 """
 
 import warnings

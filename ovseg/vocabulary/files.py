@@ -66,8 +66,8 @@ def _json(path: Path, text: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise VocabularyError(
-            f"{path} is no valid JSON: {error.msg}, line {error.lineno}, column {error.colno}. It should look "
-            'like ["cat", "dog|puppy", "stuff:grass"].'
+            f"{path} is no valid JSON: {error.msg}, line {error.lineno}, column {error.colno}. It should "
+            'look like ["cat", "dog|puppy", "stuff:grass"].'
         ) from error
 
 
@@ -104,8 +104,8 @@ def _templates_value(path: Path, value: object) -> str | Sequence[object] | None
     if value is None or isinstance(value, str | list):
         return value
     raise VocabularyError(
-        f"{path}, templates: got {kind_of(value)}. Write the name of a built-in set (vild, imagenet) or a list, "
-        "as in ['a photo of a {}.']."
+        f"{path}, templates: got {kind_of(value)}. Write the name of a built-in set (vild, imagenet) or a "
+        "list, as in ['a photo of a {}.']."
     )
 
 

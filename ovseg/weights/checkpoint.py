@@ -25,9 +25,9 @@ _WRAPPERS = ("model", "state_dict")
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read the weights of a ``.pth``, ``.pt``, ``.pkl`` (written by `torch.save`) or ``.safetensors`` file.
 
-    A ``{"model": ...}`` wrapper of Detectron2 is removed, and so is the ``module.`` that data-parallel training
-    puts before every key. Tensors are mapped from the file where the format allows, so reading costs no memory
-    until they are used.
+    A ``{"model": ...}`` wrapper of Detectron2 is removed, and so is the ``module.`` that data-parallel
+    training puts before every key. Tensors are mapped from the file where the format allows, so reading
+    costs no memory until they are used.
 
     Raises:
         WeightsError: the file does not exist, is empty, truncated, a web page, a Git-LFS pointer or a

@@ -76,12 +76,11 @@ def locate(module: str) -> ModuleSpec | None:
         spec = importlib.util.find_spec(head)
     except (ImportError, ValueError):
         return None
-    path = head
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        path = f"{path}.{part}"
-        spec = PathFinder.find_spec(path, list(spec.submodule_search_locations))
+        # By its last name only: the full one would make the import system ask for the parent, not imported here.
+        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
 
 

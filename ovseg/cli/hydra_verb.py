@@ -1,0 +1,120 @@
+"""A verb whose arguments are a Hydra config: composes, runs the task, says Hydra's errors in one message."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ovseg.config import VERSION_BASE, conf_dir, hydra_session, known_keys, set_up_hydra
+from ovseg.config_errors import clean_error
+from ovseg.errors import ConfigError, OvsegError
+
+Task = Callable[[DictConfig], int]
+"""Takes the composed config, gives an exit code."""
+
+
+PATH_KEYS = ("input", "output")
+
+
+def run_verb(verb: str, argv: Sequence[str], task: Task) -> int:
+    """Run a task once, or with ``-m`` once per combination; Hydra's flags (``--help``, ``--cfg``) work.
+
+    Args:
+        verb: name of the root config.
+        argv: the words after the verb.
+        task: called with the composed config.
+
+    Returns:
+        The largest exit code of the runs. In a multirun an `OvsegError` of one job is printed and counts with
+        its exit code; the other jobs run.
+
+    Raises:
+        ConfigError: the command line does not make a config.
+        OvsegError: of the task, if it runs once.
+    """
+    codes: list[int] = []
+    errors: list[OvsegError] = []
+
+    started = False
+
+    def run(config: DictConfig) -> None:
+        nonlocal started
+        started = True
+        try:
+            codes.append(task(config))
+        except OvsegError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN and os.environ.get("OVSEG_DEBUG") != "1":
+                print(f"ovseg: job {HydraConfig.get().job.num}: {error}", file=sys.stderr)
+                codes.append(error.exit_code)
+            else:
+                # Raised below: passing through Hydra it would gain a second, less clear message.
+                errors.append(error)
+
+    set_up_hydra()
+    words = _paths_as_typed(argv)
+    with _as_program(verb, words):
+        try:
+            hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=verb)(run)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise clean_error(error, lambda: _known_keys(verb, words)) from error
+        except ValueError as error:
+            # Hydra's complaint about flags and empty choices; once the task runs, it would be a bug of ours.
+            if started:
+                raise
+            about_group = "group" in str(error)
+            hint = ". A group takes the name of an option; ~group leaves it out." if about_group else "."
+            raise ConfigError(f"{error}{hint}") from error
+        except SystemExit as stop:  # argparse, after it has printed
+            return stop.code if isinstance(stop.code, int) else 0
+    if errors:
+        raise errors[0]
+    return max(codes, default=0)
+
+
+def _known_keys(verb: str, words: Sequence[str]) -> tuple[str, ...]:
+    with hydra_session():
+        return known_keys(verb, [word for word in words if "=" in word and not word.startswith("-")])
+
+
+def _paths_as_typed(argv: Sequence[str]) -> list[str]:
+    """Quote paths that Hydra's grammar cannot read or takes for a sweep, such as ``input=IMG (1), b.jpg``."""
+    if "-m" in argv or "--multirun" in argv:
+        return list(argv)
+    return [_quoted(word) if word.partition("=")[0] in PATH_KEYS else word for word in argv]
+
+
+def _quoted(word: str) -> str:
+    try:
+        if not OverridesParser.create().parse_override(word).is_sweep_override():
+            return word
+    except HydraException:
+        pass
+    key, _, value = word.partition("=")
+    if value.startswith(("[", "'", '"')):
+        return word  # an attempt at Hydra's grammar: its error says more than a missing file would
+    escaped = value.replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+@contextmanager
+def _as_program(verb: str, words: Sequence[str]) -> Iterator[None]:
+    """The process as Hydra wants it: arguments in ``sys.argv``, errors raised instead of printed."""
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [f"ovseg {verb}", *words]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error

@@ -1,0 +1,124 @@
+"""A method from its name: compose, check, build, fill with weights, move to the device."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from ovseg.build import build_component, check_component
+from ovseg.config import compose_model
+from ovseg.errors import ConfigError
+from ovseg.interfaces import Method, Precision
+from ovseg.models.common.text_cache import TextCache
+from ovseg.schema import PRECISIONS
+from ovseg.weights import zoo
+
+RANDOM = "random"
+"""In place of weights: those that the constructors draw, for tests and measurements."""
+
+logger = logging.getLogger(__name__)
+
+
+def load_method(
+    name_or_node: str | Mapping[str, Any],
+    *,
+    weights: str | Path | None = None,
+    device: str | torch.device = "auto",
+    precision: Precision = "fp32",
+    seed: int = 0,
+    text_cache: bool | str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Method:
+    """Build a method and make it ready to predict.
+
+    Args:
+        name_or_node: of a file of the group ``model`` (``ovseg ls models``), or the node itself.
+        weights: name of the zoo (``ovseg ls weights``), a path, or ``random``; None takes what the node says.
+        device: ``auto`` is a GPU if there is one, else the CPU.
+        precision: number format of the heavy parts.
+        seed: for torch; decides what ``random`` weights are.
+        text_cache: folder for text embeddings; None is the one in the cache folder, False is none.
+        overrides: changes to the node as they are typed after ``ovseg predict``: ``model.short_side=640``,
+            ``model/backbone=clip_resnet50``. Only with a name.
+
+    Raises:
+        ConfigError: the node has faults (the message lists all), or the device is not there.
+        PluginError: the method or a part comes from a plugin that does not work.
+        WeightsError: the weights cannot be found, fetched or read, or are of another model.
+    """
+    node = _node(name_or_node, overrides)
+    chosen = str(weights) if weights is not None else node.pop("weights", None)
+    node.pop("weights", None)
+    faults = check_component("methods", node, path="model")
+    if not isinstance(chosen, str):
+        faults.append("model.weights is missing: a name from 'ovseg ls weights', a path, or random.")
+    if precision not in PRECISIONS:
+        faults.append(f"precision={precision}: must be one of {', '.join(PRECISIONS)}.")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    target = find_device(device)
+    torch.manual_seed(seed)
+    method = _build(node, _text_cache(text_cache), chosen)
+    method.prepare(device=target, precision=precision)
+    return cast(Method, cast(torch.nn.Module, method).eval())
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device that a name means.
+
+    Raises:
+        ConfigError: torch does not know the name, or this machine has no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device={device}: must be auto, cpu, cuda, cuda:1 or mps.") from error
+    present = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    count = present.get(found.type, 0)
+    if (found.index or 0) >= count:
+        raise ConfigError(
+            f"device={device}: torch {torch.__version__} finds {count} devices of type '{found.type}' here. "
+            "Write device=auto or device=cpu."
+        )
+    return found
+
+
+def _node(name_or_node: str | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    if isinstance(name_or_node, str):
+        return compose_model(name_or_node, overrides)
+    if overrides:
+        raise ConfigError("overrides only go with the name of a model; change the given node itself.")
+    return dict(name_or_node)
+
+
+def _text_cache(setting: bool | str | Path | None) -> TextCache:
+    if setting is False:
+        return TextCache(None)
+    if setting is None or setting is True:
+        return TextCache(zoo.cache_folder() / "text")
+    return TextCache(Path(setting).expanduser())
+
+
+def _build(node: Mapping[str, Any], text_cache: TextCache, weights: str) -> Method:
+    """The method with its weights, on the CPU."""
+    if weights == RANDOM:
+        warnings.warn(
+            f"'{node['name']}' has random weights: it is untrained and its masks mean nothing.", stacklevel=3
+        )
+        return cast(Method, build_component("methods", node, [text_cache], path="model"))
+    # On the meta device nothing is allocated or drawn; the file's tensors then take the places.
+    with torch.device("meta"):
+        method = cast(Method, build_component("methods", node, [text_cache], path="model"))
+    path = zoo.fetch(weights)
+    logger.info("weights: %s", path)
+    method.load_weights(path)
+    return method

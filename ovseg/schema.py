@@ -1,0 +1,130 @@
+"""The keys of a run that belong to the framework, not to a part: what they may hold and what they mean.
+
+Hydra checks the types while it composes (these classes are in its ConfigStore); `problems` says the rest.
+The keys of parts (``model``) have no class here: the constructors are their schema, see `ovseg.build`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from ovseg.suggest import did_you_mean
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+TASK_NAMES = ("semantic", "panoptic", "instance")
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and how numbers are computed.
+
+    Attributes:
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: number format of the heavy parts.
+        seed: of every random number; always applied.
+        threads: of the CPU; None leaves torch's own choice.
+        text_cache: where text embeddings are kept: the cache folder (true), nowhere (false) or a folder.
+    """
+
+    device: str = "auto"
+    precision: str = "fp32"
+    seed: int = 0
+    threads: int | None = None
+    text_cache: bool | str = True
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line per key."""
+        found = _not_one_of("precision", self.precision, PRECISIONS)
+        if self.threads is not None:
+            found += _too_small("threads", self.threads, 1)
+        return found + _too_small("seed", self.seed, 0)
+
+
+@dataclass(frozen=True)
+class VocabularyConfig:
+    """Which built-in list of classes, said in which words.
+
+    Attributes:
+        name: of a built-in list (``ovseg ls vocabularies``).
+        names: whose names of the classes: ``fcclip``, ``plain``, ``trident``.
+        templates: prompts around a name: ``vild``, ``imagenet``, a list, or None for the method's own.
+    """
+
+    name: str = MISSING
+    names: str = "fcclip"
+    templates: Any = None
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line per key."""
+        templates = self.templates
+        if templates is None or isinstance(templates, str) or _is_strings(templates):
+            return []
+        return [
+            f"templates={templates}: must be null, the name of a set or a list of prompts with one {{}} each"
+        ]
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Everything ``ovseg predict`` reads.
+
+    Attributes:
+        input: a picture, a folder, a glob, a list file, or a list of these.
+        output: folder for the results; made when missing.
+        classes: classes of your own, a list or a file; None takes `vocabulary`.
+        model: a method node, checked against constructors by `ovseg.build`.
+        tasks: which results to make.
+        batch_size: pictures of one size that are computed together.
+        resume: skip pictures that are already done in `output`.
+        overlay: also draw the classes over each picture.
+    """
+
+    input: Any = MISSING
+    output: str = MISSING
+    classes: Any = None
+    tasks: list[str] = field(default_factory=lambda: list(TASK_NAMES))
+    batch_size: int = 1
+    resume: bool = True
+    overlay: bool = True
+    model: dict[str, Any] = field(default_factory=dict)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line per key."""
+        found = []
+        if not isinstance(self.input, str) and not (_is_strings(self.input) and self.input):
+            found.append(f"input={self.input}: must be a path, a glob or a list of these")
+        if not (self.classes is None or isinstance(self.classes, str) or _is_strings(self.classes)):
+            found.append(
+                f"classes={self.classes}: must be a list of names, as in classes='[cat, dog]', or a file"
+            )
+        if not self.tasks:
+            found.append(f"tasks=[]: name at least one of {', '.join(TASK_NAMES)}")
+        for task in self.tasks:
+            found += _not_one_of("tasks", task, TASK_NAMES)
+        if len(set(self.tasks)) != len(self.tasks):
+            found.append(f"tasks={self.tasks}: each task once")
+        return found + _too_small("batch_size", self.batch_size, 1)
+
+
+SCHEMAS: dict[str, type] = {"predict": PredictConfig}
+"""Config name of a verb -> its root class."""
+
+
+def _is_strings(value: object) -> bool:
+    return (
+        isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(v, str) for v in value)
+    )
+
+
+def _not_one_of(key: str, value: str, allowed: Sequence[str]) -> list[str]:
+    if value in allowed:
+        return []
+    return [f"{key}={value}: must be one of {', '.join(allowed)}.{did_you_mean(value, allowed)}"]
+
+
+def _too_small(key: str, value: int, least: int) -> list[str]:
+    return [] if value >= least else [f"{key}={value}: must be at least {least}"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ovseg.errors import VocabularyError
 from ovseg.suggest import did_you_mean, listed
-from ovseg.vocabulary.builtin import Names, as_templates, load_vocabulary, vocabulary_names
+from ovseg.vocabulary.builtin import as_templates, load_vocabulary, vocabulary_names
 from ovseg.vocabulary.classes import Vocabulary
 from ovseg.vocabulary.custom import parse_classes
 from ovseg.vocabulary.files import FILE_KINDS, read_vocabulary
@@ -15,7 +15,7 @@ from ovseg.vocabulary.files import FILE_KINDS, read_vocabulary
 def as_vocabulary(
     value: Vocabulary | str | Path | Sequence[object],
     *,
-    names: Names | None = None,
+    names: str | None = None,
     templates: str | Sequence[object] | None = None,
 ) -> Vocabulary:
     """A vocabulary in any of its forms.

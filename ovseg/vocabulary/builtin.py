@@ -77,7 +77,7 @@ def vocabulary_info(name: str) -> VocabularyInfo:
 
 
 def load_vocabulary(
-    name: str, *, names: Names | None = None, templates: str | Sequence[object] | None = None
+    name: str, *, names: str | None = None, templates: str | Sequence[object] | None = None
 ) -> Vocabulary:
     """A built-in list.
 
@@ -136,7 +136,7 @@ def as_templates(value: str | Sequence[object] | None) -> tuple[str, ...] | None
     return tuple(templates)
 
 
-def _entry(row: Mapping[str, Any], variant: Names) -> ClassEntry:
+def _entry(row: Mapping[str, Any], variant: str) -> ClassEntry:
     color = row.get("color")
     return ClassEntry(
         names=tuple(row[variant]),

@@ -34,7 +34,15 @@ class TextEncoder(Protocol):
 class Backbone(TextEncoder, Protocol):
     """Pictures to features, and features into text space."""
 
-    spec: BackboneSpec
+    @property
+    def spec(self) -> BackboneSpec:
+        """What other parts must know of it."""
+        ...
+
+    @property
+    def weights_name(self) -> str | None:
+        """Its published weights as `ovseg.weights.zoo` names them; None if it has none."""
+        ...
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Features:
         """Features of a batch of normalised pictures."""
@@ -50,6 +58,18 @@ class Backbone(TextEncoder, Protocol):
 
     def text_logit_scale(self) -> float:
         """The factor on cosines that this CLIP was trained with, at most 100."""
+        ...
+
+    def load_weights(self, path: Path) -> None:
+        """Fill from a file of its published weights.
+
+        Raises:
+            WeightsError: keys are missing, unexpected or of the wrong shape.
+        """
+        ...
+
+    def set_image_dtype(self, dtype: torch.dtype) -> None:
+        """Compute pictures in another number format; features and vectors come out in float32 all the same."""
         ...
 
 

@@ -198,11 +198,11 @@ BACKBONES = Registry(
     "ovseg.backbones",
     {
         "clip_convnext": (
-            "ovseg.models.fcclip.backbone:ClipConvNext",
+            "ovseg.models.fcclip.backbone:clip_convnext",
             "CLIP with a ConvNeXt image tower, frozen",
         ),
         "clip_resnet": (
-            "ovseg.models.fcclip.backbone:ClipResNet",
+            "ovseg.models.fcclip.backbone:clip_resnet",
             "CLIP with a ResNet image tower, frozen",
         ),
     },

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
@@ -110,6 +111,10 @@ class TextEmbeddings:
     rows: Float[Tensor, "s e"]
     class_of_row: Int[Tensor, " s"]
     is_seen: Bool[Tensor, " k"]
+
+    def to(self, device: torch.device) -> "TextEmbeddings":
+        """The same on another device."""
+        return TextEmbeddings(self.rows.to(device), self.class_of_row.to(device), self.is_seen.to(device))
 
 
 @dataclass(frozen=True)

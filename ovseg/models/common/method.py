@@ -1,0 +1,94 @@
+"""What methods share: pictures and vocabularies in any form, and text embeddings that are made once."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import nn
+
+from ovseg.data.images import as_image
+from ovseg.errors import ConfigError
+from ovseg.interfaces import Precision, TextEncoder
+from ovseg.models.common.text import TextCache, embed_vocabulary
+from ovseg.types import TASKS, Image, Prediction, Task, TextEmbeddings
+from ovseg.vocabulary import Vocabulary, as_vocabulary
+
+ImageLike = str | os.PathLike[str] | PIL.Image.Image | np.ndarray
+VocabularyLike = Vocabulary | str | Path | Sequence[str]
+
+
+class BaseMethod(nn.Module, ABC):
+    """A method whose parts are the submodules of a torch module.
+
+    Args:
+        text_cache: where text embeddings are looked for before they are computed.
+        templates: prompts for vocabularies that bring none.
+        training_names: names of the classes that the method was trained with; empty if it was not.
+    """
+
+    def __init__(
+        self, *, text_cache: TextCache, templates: Sequence[str], training_names: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self._text_cache = text_cache
+        self._templates = tuple(templates)
+        self._training_names = tuple(training_names)
+
+    @abstractmethod
+    def predict_batch(
+        self, images: Sequence[Image], vocabulary: Vocabulary, *, tasks: Sequence[Task]
+    ) -> list[Prediction]:
+        """Segment pictures; the result for each equals what it would be alone."""
+
+    @abstractmethod
+    def load_weights(self, path: Path) -> None:
+        """Fill the method from a file in its official layout."""
+
+    @abstractmethod
+    def prepare(self, *, device: torch.device, precision: Precision) -> None:
+        """Move to a device and choose the number format of the heavy parts."""
+
+    def predict(
+        self, image: ImageLike, vocabulary: VocabularyLike, *, tasks: Sequence[Task] = TASKS
+    ) -> Prediction:
+        """Segment one picture.
+
+        Args:
+            image: a path, a PIL picture, or a uint8 RGB array (height, width, 3).
+            vocabulary: a `Vocabulary`, the name of a built-in one, the path of a class file, or class names such
+                as ``["cat", "dog|puppy", "stuff:grass"]``.
+            tasks: the views to make.
+
+        Raises:
+            DataError: the picture cannot be read.
+            VocabularyError: the vocabulary cannot be read or encoded.
+            ConfigError: a task is unknown.
+        """
+        return self.predict_batch([as_image(image)], as_vocabulary(vocabulary), tasks=checked_tasks(tasks))[0]
+
+    def embed(self, encoder: TextEncoder, vocabulary: Vocabulary) -> TextEmbeddings:
+        """The vocabulary in text space, from the cache if it is there."""
+        return embed_vocabulary(
+            encoder,
+            vocabulary,
+            templates=self._templates,
+            cache=self._text_cache,
+            training_names=self._training_names,
+        )
+
+
+def checked_tasks(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """The tasks without repeats, in the canonical order.
+
+    Raises:
+        ConfigError: there is none, or one is unknown.
+    """
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown or not tasks:
+        given = ", ".join(map(repr, unknown)) or "none"
+        raise ConfigError(f"Unknown tasks: {given}. Allowed are one or more of {', '.join(TASKS)}.")
+    return tuple(task for task in TASKS if task in tasks)

@@ -1,0 +1,40 @@
+"""The four stages of timm's ConvNeXt, run without gradients in channels-last memory order.
+
+Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); modules of `timm.models.convnext`, which are called
+or read here, not copied. Differs from their own forward in speed only: the features stay channels-last from the
+stem to the end, so that no block copies them into another order, and each perceptron runs in slices.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.models.convnext import ConvNeXt, ConvNeXtBlock
+from torch import Tensor
+
+from ovseg.models.common.linear import mlp
+
+
+def convnext_stages(trunk: ConvNeXt, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+    """Outputs of the stem and of the four stages, at strides 4, 4, 8, 16 and 32, none of them normalised."""
+    x = trunk.stem(images.contiguous(memory_format=torch.channels_last))
+    taps = [x]
+    for stage in trunk.stages:
+        x = stage.downsample(x)
+        for block in stage.blocks:
+            x = _block(block, x)
+        taps.append(x)
+    taps[-1] = trunk.norm_pre(taps[-1])
+    return taps
+
+
+def _block(block: ConvNeXtBlock, x: Tensor) -> Tensor:
+    if block.use_conv_mlp or not isinstance(block.shortcut, torch.nn.Identity):
+        y: Tensor = block(x)
+        return y
+    y = block.conv_dw(x).permute(0, 2, 3, 1)
+    norm, fc1, fc2 = block.norm, block.mlp.fc1, block.mlp.fc2
+    y = F.layer_norm(y, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    y = mlp(y, (fc1.weight, fc1.bias), (fc2.weight, fc2.bias), "gelu")
+    shortcut = x.permute(0, 2, 3, 1)
+    y = shortcut + y if block.gamma is None else torch.addcmul(shortcut, y, block.gamma)
+    return y.permute(0, 3, 1, 2)

@@ -1,0 +1,141 @@
+"""Pixel decoder: a deformable-attention encoder over three levels and one feature-pyramid step.
+
+Source: Mask2Former (arXiv 2112.01527), section 3.2; official `msdeformattn.py`. Everything runs in float32, and
+padding is not masked anywhere, as in the official configs.
+
+Letters: b pictures, c channels, s feature positions of all levels together, h w a grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ovseg.models.common.linear import linear, mlp
+from ovseg.models.fcclip.attention import sine_positions
+from ovseg.models.fcclip.deformable_attention import DeformableAttention
+
+GROUPS = 32
+
+
+@dataclass(frozen=True)
+class DecodedPixels:
+    """What the mask decoder works on.
+
+    Attributes:
+        mask_features: at stride 4; a mask's logits are their dot products with its embedding.
+        levels: the encoder's output at strides 32, 16 and 8, in this order.
+    """
+
+    mask_features: Float[Tensor, "b c h w"]
+    levels: tuple[Float[Tensor, "b _ _ _"], ...]
+
+
+class EncoderLayer(nn.Module):
+    """Deformable attention and a perceptron, each added to its input and normalised after."""
+
+    def __init__(self, *, dim: int, heads: int, levels: int, points: int, ffn: int) -> None:
+        super().__init__()
+        self.attention = DeformableAttention(dim=dim, heads=heads, levels=levels, points=points)
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, ffn)
+        self.linear2 = nn.Linear(ffn, dim)
+        self.norm2 = nn.LayerNorm(dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b s c"],
+        positions: Float[Tensor, "b s c"],
+        references: Float[Tensor, "s 2"],
+        sizes: Sequence[tuple[int, int]],
+    ) -> Float[Tensor, "b s c"]:
+        """Refine the features `x` of all levels; positions enter the queries only."""
+        x = self.norm1(x + self.attention(x + positions, x, references, sizes))
+        first, second = self.linear1, self.linear2
+        y = mlp(x, (first.weight, first.bias), (second.weight, second.bias), "relu")
+        normalised: Tensor = self.norm2(x + y)
+        return normalised
+
+
+class NormedConv(nn.Module):
+    """A convolution without bias and a group norm."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.norm = nn.GroupNorm(GROUPS, outputs)
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
+        """Convolve and normalise."""
+        normalised: Tensor = self.norm(self.conv(x))
+        return normalised
+
+
+class PixelDecoder(nn.Module):
+    """Backbone pyramid to mask features and three decoded levels.
+
+    Args:
+        channels: stride -> channels of the backbone's pyramid; strides 4, 8, 16 and 32 are used.
+        dim: channels of everything that comes out; a multiple of 32.
+        heads, points, layers: of the deformable encoder.
+        ffn: hidden size of its perceptrons (1024 in the official code, whatever its config says).
+    """
+
+    def __init__(
+        self, *, channels: Mapping[int, int], dim: int, heads: int, points: int, layers: int, ffn: int
+    ) -> None:
+        super().__init__()
+        self.strides = (32, 16, 8)
+        self.input_proj = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels[stride], dim, 1), nn.GroupNorm(GROUPS, dim))
+            for stride in self.strides
+        )
+        self.level_embed = nn.Parameter(torch.empty(len(self.strides), dim))
+        self.layers = nn.ModuleList(
+            EncoderLayer(dim=dim, heads=heads, levels=len(self.strides), points=points, ffn=ffn)
+            for _ in range(layers)
+        )
+        self.lateral = NormedConv(channels[4], dim, kernel=1)
+        self.output = NormedConv(dim, dim, kernel=3)
+        self.mask_features = nn.Conv2d(dim, dim, 1)
+        nn.init.normal_(self.level_embed)
+
+    def forward(self, pyramid: Mapping[int, Float[Tensor, "b _ _ _"]]) -> DecodedPixels:
+        """Decode the pyramid of a backbone."""
+        maps = [proj(pyramid[stride]) for proj, stride in zip(self.input_proj, self.strides, strict=True)]
+        levels = self._encode(maps)
+        finest = F.interpolate(levels[-1], size=pyramid[4].shape[-2:], mode="bilinear", align_corners=False)
+        fused = F.relu(self.output(self.lateral(pyramid[4]) + finest))
+        batch, _, height, width = fused.shape
+        rows = linear(
+            fused.permute(0, 2, 3, 1).flatten(1, 2), self.mask_features.weight[..., 0, 0], self.mask_features.bias
+        )
+        features = rows.transpose(1, 2).reshape(batch, -1, height, width)
+        return DecodedPixels(mask_features=features, levels=tuple(levels))
+
+    def _encode(self, maps: Sequence[Float[Tensor, "b c _ _"]]) -> list[Float[Tensor, "b c _ _"]]:
+        sizes = [(m.shape[-2], m.shape[-1]) for m in maps]
+        x = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)
+        device = x.device
+        positions = torch.cat(
+            [
+                sine_positions(*size, x.shape[-1], device=device).flatten(2).transpose(1, 2) + embed
+                for size, embed in zip(sizes, self.level_embed, strict=True)
+            ],
+            1,
+        ).expand_as(x)
+        references = torch.cat([_cell_centres(*size, device=device) for size in sizes])
+        for layer in self.layers:
+            x = layer(x, positions, references, sizes)
+        parts = x.split([h * w for h, w in sizes], dim=1)
+        return [part.transpose(1, 2).unflatten(-1, size) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _cell_centres(height: int, width: int, *, device: torch.device) -> Float[Tensor, "s 2"]:
+    """(x, y) of the centres of a grid's cells in 0..1, row by row."""
+    y = (torch.arange(height, device=device) + 0.5) / height
+    x = (torch.arange(width, device=device) + 0.5) / width
+    return torch.stack([x.repeat(height), y.repeat_interleave(width)], -1)

@@ -38,7 +38,8 @@ def download(
     Args:
         entry: what to fetch; its remotes are tried in order, going on only where the server has no such file.
         folder: is made if need be.
-        mirror: a server to ask instead, for ``<mirror>/<file name>``.
+        mirror: a server to ask instead, for ``<mirror>/<file name>``; or a folder, which is then known not to
+            have the file, so that the download is refused at once.
         progress: whether a download that takes long says so on stderr.
         pauses: seconds before each new try when a connection fails.
 
@@ -49,6 +50,11 @@ def download(
         WeightsError: the file could not be fetched or is not what was published; the message says how to
             fetch it by hand.
     """
+    if mirror is not None and not is_server(mirror):
+        preferred = entry.remotes[0]
+        raise WeightsError(
+            _by_hand(entry, preferred, folder, f"the mirror {mirror} has no {preferred.file}.")
+        )
     remotes = [_at_mirror(remote, mirror) for remote in entry.remotes]
     title = entry.name if progress else None
     reason = ""
@@ -69,7 +75,7 @@ def download(
 
 
 def _at_mirror(remote: Remote, mirror: str | None) -> Remote:
-    if mirror is None or not is_server(mirror):
+    if mirror is None:
         return remote
     return replace(remote, url=f"{mirror.rstrip('/')}/{remote.file}", page=None)
 

@@ -266,7 +266,9 @@ def test_a_disk_without_room(server, tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(WeightsError, match="The folder for weights, .* cannot be written: .*Set OVSEG_CACHE"):
+    with pytest.raises(
+        WeightsError, match=r"The folder for weights, .* cannot be written: .*Set OVSEG_CACHE"
+    ):
         get(server, tmp_path / "file" / "sub")
 
 

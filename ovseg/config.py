@@ -55,6 +55,17 @@ def plugin_conf_dirs() -> list[tuple[str, Path]]:
     return found
 
 
+def config_groups() -> dict[str, list[str]]:
+    """Group -> its options, ovseg's and plugins', sorted; Hydra's own groups and root configs left out."""
+    found: dict[str, set[str]] = {}
+    for folder in (conf_dir(), *(folder for _, folder in plugin_conf_dirs())):
+        for file in folder.rglob("*.yaml"):
+            group = file.parent.relative_to(folder).as_posix()
+            if group != "." and group.split("/")[0] != "hydra":
+                found.setdefault(group, set()).add(file.stem)
+    return {group: sorted(found[group]) for group in sorted(found)}
+
+
 class _PluginConfigs(SearchPathPlugin):
     """Adds the plugins' YAML behind ovseg's own."""
 

@@ -28,8 +28,7 @@ def clean_error(error: Exception, known_keys: Callable[[], Iterable[str]] = tupl
     if isinstance(error, MissingConfigException):
         return _missing_option(error)
     if isinstance(error, OverrideParseException):
-        reason = str(error).splitlines()[0].removeprefix("LexerNoViableAltException: ")
-        return ConfigError(f"Cannot read '{error.override}': {reason}\n{QUOTING}")
+        return ConfigError(f"Cannot read '{error.override}': {_grammar_fault(error)}\n{QUOTING}")
     unknown = _NO_SUCH_KEY.search(str(error))
     if unknown:
         return _unknown_key(unknown[1], tuple(known_keys()))
@@ -45,6 +44,15 @@ def clean_error(error: Exception, known_keys: Callable[[], Iterable[str]] = tupl
         override = re.search(r"Error merging override (.+)", str(error))
         return ConfigError(f"{override[1]}: {reason}" if override else f"{key}{reason}")
     return ConfigError(str(error).strip())
+
+
+def _grammar_fault(error: OverrideParseException) -> str:
+    first, *others = error.message.splitlines()
+    prefix = "LexerNoViableAltException: "
+    if first.startswith(prefix) and others and others[0].endswith("^"):
+        at = len(others[0]) - len(prefix) - 1
+        return f"'{error.override[at]}' (character {at + 1}) needs quotes around the value that it is in."
+    return f"{first}."
 
 
 def _missing_option(error: MissingConfigException) -> ConfigError:

@@ -79,7 +79,7 @@ def locate(module: str) -> ModuleSpec | None:
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        # By its last name only: the full one would make the import system ask for the parent, not imported here.
+        # By its last name only: for the full one the parent package would have to be imported.
         spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
 

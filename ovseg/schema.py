@@ -14,6 +14,7 @@ from ovseg.suggest import did_you_mean
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 TASK_NAMES = ("semantic", "panoptic", "instance")
+NAMES = ("fcclip", "plain", "trident")
 
 
 @dataclass(frozen=True)
@@ -48,22 +49,20 @@ class VocabularyConfig:
 
     Attributes:
         name: of a built-in list (``ovseg ls vocabularies``).
-        names: whose names of the classes: ``fcclip``, ``plain``, ``trident``.
+        names: whose names of the classes: ``fcclip``, ``plain``, ``trident``; None is the list's usual one.
         templates: prompts around a name: ``vild``, ``imagenet``, a list, or None for the method's own.
     """
 
     name: str = MISSING
-    names: str = "fcclip"
+    names: str | None = None
     templates: Any = None
 
     def problems(self) -> list[str]:
         """What is wrong with the values, one line per key."""
-        templates = self.templates
-        if templates is None or isinstance(templates, str) or _is_strings(templates):
-            return []
-        return [
-            f"templates={templates}: must be null, the name of a set or a list of prompts with one {{}} each"
-        ]
+        found = [] if self.names is None else _not_one_of("names", self.names, NAMES)
+        if not (self.templates is None or isinstance(self.templates, str) or _is_strings(self.templates)):
+            found.append(f"templates={self.templates}: must be null, the name of a set or a list of prompts")
+        return found
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ class PredictConfig:
         found = []
         if not isinstance(self.input, str) and not (_is_strings(self.input) and self.input):
             found.append(f"input={self.input}: must be a path, a glob or a list of these")
-        if not (self.classes is None or isinstance(self.classes, str) or _is_strings(self.classes)):
+        if not (self.classes is None or isinstance(self.classes, str | list)):
             found.append(
                 f"classes={self.classes}: must be a list of names, as in classes='[cat, dog]', or a file"
             )

@@ -2,18 +2,19 @@
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ovseg.config import VERSION_BASE, conf_dir, hydra_session, known_keys, set_up_hydra
+from ovseg.cli.typed import readable
+from ovseg.config import VERSION_BASE, conf_dir, config_groups, hydra_session, known_keys, set_up_hydra
 from ovseg.config_errors import clean_error
 from ovseg.errors import ConfigError, OvsegError
 
@@ -21,14 +22,13 @@ Task = Callable[[DictConfig], int]
 """Takes the composed config, gives an exit code."""
 
 
-PATH_KEYS = ("input", "output")
-
-
-def run_verb(verb: str, argv: Sequence[str], task: Task) -> int:
+def run_verb(verb: str, usage: str, argv: Sequence[str], task: Task) -> int:
     """Run a task once, or with ``-m`` once per combination; Hydra's flags (``--help``, ``--cfg``) work.
 
     Args:
         verb: name of the root config.
+        usage: what ``--help`` prints, with the word GROUPS where the options of each group go. Hydra's own
+            help composes the config once per group, which takes longer than people like to wait.
         argv: the words after the verb.
         task: called with the composed config.
 
@@ -40,6 +40,9 @@ def run_verb(verb: str, argv: Sequence[str], task: Task) -> int:
         ConfigError: the command line does not make a config.
         OvsegError: of the task, if it runs once.
     """
+    if "--help" in argv or "-h" in argv:
+        print(usage.replace("GROUPS", _groups()))
+        return 0
     codes: list[int] = []
     errors: list[OvsegError] = []
 
@@ -59,7 +62,7 @@ def run_verb(verb: str, argv: Sequence[str], task: Task) -> int:
                 errors.append(error)
 
     set_up_hydra()
-    words = _paths_as_typed(argv)
+    words = readable(argv)
     with _as_program(verb, words):
         try:
             hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=verb)(run)()
@@ -79,29 +82,17 @@ def run_verb(verb: str, argv: Sequence[str], task: Task) -> int:
     return max(codes, default=0)
 
 
+def _groups() -> str:
+    lines = [f"{group}: {', '.join(options)}" for group, options in config_groups().items()]
+    return "\n".join(
+        textwrap.fill(line, 110, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+        for line in lines
+    )
+
+
 def _known_keys(verb: str, words: Sequence[str]) -> tuple[str, ...]:
     with hydra_session():
         return known_keys(verb, [word for word in words if "=" in word and not word.startswith("-")])
-
-
-def _paths_as_typed(argv: Sequence[str]) -> list[str]:
-    """Quote paths that Hydra's grammar cannot read or takes for a sweep, such as ``input=IMG (1), b.jpg``."""
-    if "-m" in argv or "--multirun" in argv:
-        return list(argv)
-    return [_quoted(word) if word.partition("=")[0] in PATH_KEYS else word for word in argv]
-
-
-def _quoted(word: str) -> str:
-    try:
-        if not OverridesParser.create().parse_override(word).is_sweep_override():
-            return word
-    except HydraException:
-        pass
-    key, _, value = word.partition("=")
-    if value.startswith(("[", "'", '"')):
-        return word  # an attempt at Hydra's grammar: its error says more than a missing file would
-    escaped = value.replace("'", "\\'")
-    return f"{key}='{escaped}'"
 
 
 @contextmanager

@@ -59,8 +59,9 @@ def _dispatch(words: list[str]) -> int:
     if verb == "--version":
         print(f"ovseg {version('ovseg')}")
         return 0
-    if verb in ("-sc", "--shell-completion", "--shell_completion"):
-        verb, rest = "completion", rest
+    for flag in ("-sc", "--shell-completion", "--shell_completion"):
+        if flag in words:  # as every program made with Hydra understands it, before or behind a verb
+            verb, rest = "completion", words[words.index(flag) + 1 :]
     if verb not in VERBS:
         print(
             f"ovseg: there is no verb '{verb}'.{did_you_mean(verb, VERBS)} Verbs: {listed(VERBS)}. "

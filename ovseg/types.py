@@ -20,7 +20,7 @@ from ovseg.vocabulary import Vocabulary
 Task = Literal["semantic", "panoptic", "instance"]
 TASKS: tuple[Task, ...] = ("semantic", "panoptic", "instance")
 
-Image = UInt8[np.ndarray, "h w 3"]
+Image = UInt8[np.ndarray, "_ _ 3"]
 """A picture at the border of every method: RGB, 0..255, rows first."""
 
 NOTHING = -1

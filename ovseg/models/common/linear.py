@@ -81,7 +81,9 @@ def chosen_backend(dtype: torch.dtype) -> Backend:
 
 
 def _is_plain(x: Tensor, weight: Tensor) -> bool:
-    if x.device.type != "cpu" or torch.is_grad_enabled() or weight.numel() < 1 << 14:
+    if x.device.type != "cpu" or torch.is_grad_enabled():
+        return True
+    if x.dtype not in (torch.float32, torch.bfloat16) or weight.numel() < 1 << 14:
         return True
     return chosen_backend(x.dtype) == "plain"
 

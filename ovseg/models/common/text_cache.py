@@ -22,6 +22,9 @@ from torch import Tensor
 
 SECONDS_FOR_THE_LOCK = 60.0
 
+# The checksums of a zip file find any damage; which error says so depends on where it is.
+DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError, RuntimeError)
+
 Rows = dict[str, np.ndarray]
 
 
@@ -85,8 +88,7 @@ def _read(path: Path, key: str) -> Rows:
             f"Cannot read the text embeddings in {path}: {error.strerror}. They are computed again.",
             stacklevel=4,
         )
-    # A zip file's checksums find any damage; which error says so depends on where it is.
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError) as error:
+    except DAMAGE as error:
         warnings.warn(
             f"The text embeddings in {path} are damaged ({error}). They are computed again and the file is "
             "replaced.",

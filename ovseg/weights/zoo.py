@@ -83,8 +83,7 @@ def _open_clip(name: str, repo: str, licence: str, *, hub_file: str = "") -> Ent
         )
         for file in dict.fromkeys((safe, plain))
     )
-    what = f"CLIP {architecture}, {tag}: image and text tower"
-    return Entry(name, what, remotes, licence, f"https://huggingface.co/{repo}")
+    return Entry(name, "CLIP, image and text tower", remotes, licence, f"https://huggingface.co/{repo}")
 
 
 _FCCLIP = (
@@ -145,7 +144,15 @@ def fetch(name_or_path: str | Path, *, progress: bool = True) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    entry = find(str(name_or_path))
+    return fetch_entry(find(str(name_or_path)), progress=progress)
+
+
+def fetch_entry(entry: Entry, *, progress: bool = True) -> Path:
+    """Named weights as a file on disk, as `fetch` gets them.
+
+    Raises:
+        WeightsError: the download failed.
+    """
     on_disk = locate(entry)
     if on_disk is not None:
         return on_disk

@@ -5,8 +5,9 @@ import hashlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ovseg.errors import DataError
 
@@ -44,17 +45,25 @@ def find_images(spec: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
     return list(first.values())
 
 
-def output_stems(paths: Sequence[Path]) -> list[str]:
+def output_stems(paths: Sequence[Path], kept: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """File names without suffix for the results of each picture, unique even where upper case is ignored.
 
     A picture's own stem where no other has it; else as many parent folders as tell the namesakes apart
     (``a-x``, ``b-x``), the suffix (``x_jpg``, ``x_png``), or both; a number where even that is not enough.
+
+    Args:
+        paths: of the pictures.
+        kept: absolute path of a picture -> the name it already has; no other picture is given such a name.
     """
     stems = [""] * len(paths)
     for members in _groups(range(len(paths)), lambda index: paths[index].stem.casefold()):
         for index, name in zip(members, _tell_apart([paths[index] for index in members]), strict=True):
             stems[index] = name
-    return _number_repeats([_shorten(stem) for stem in stems])
+    return _number_repeats(
+        [_shorten(stem) for stem in stems],
+        [kept.get(os.path.abspath(path)) for path in paths],
+        set(kept.values()),
+    )
 
 
 def _find(spec: str) -> list[Path]:
@@ -157,10 +166,13 @@ def _shorten(stem: str) -> str:
     return encoded[:_MAX_STEM_BYTES].decode(errors="ignore") + "-" + hashlib.sha256(encoded).hexdigest()[:8]
 
 
-def _number_repeats(stems: Sequence[str]) -> list[str]:
-    taken: set[str] = set()
+def _number_repeats(stems: Sequence[str], kept: Sequence[str | None], reserved: Collection[str]) -> list[str]:
+    taken = {name.casefold() for name in reserved}
     unique = []
-    for stem in stems:
+    for stem, own in zip(stems, kept, strict=True):
+        if own is not None:
+            unique.append(own)
+            continue
         name, number = stem, 2
         while name.casefold() in taken:
             name, number = f"{stem}-{number}", number + 1

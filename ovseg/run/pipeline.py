@@ -31,8 +31,8 @@ def ahead(function: Callable[[In], Out], items: Iterable[In], depth: int) -> Ite
 def behind(depth: int) -> Iterator[Submit]:
     """Run jobs in one thread, in order; submitting waits while more than `depth` of them are open.
 
-    The error of a job is raised by a later call or at the end of the block. What was submitted is always
-    finished, also when the block ends by an error or by Ctrl-C, unless a job before it failed.
+    The error of a job is raised by a later call or at the end of the block. What was submitted is always run,
+    also when the block ends by an error or by Ctrl-C.
     """
     pending: deque[Future[None]] = deque()
 

@@ -49,8 +49,8 @@ def test_mappings():
         ([{"names": []}], "Class 1 has an empty name."),
         (
             ["cat", False],
-            "Class 2 is the truth value false, not text: an unquoted yes, no, on, off, true or false is read as "
-            "one. Put it in quotes, as in 'no'.",
+            "Class 2 is the truth value false, not text: an unquoted yes, no, on, off, true or false is read "
+            "as one. Put it in quotes, as in 'no'.",
         ),
         (["cat", 3], "Class 2 is 3 (int), not text. Put the name in quotes, as in 'cat'."),
         ([2.5], "Class 1 is 2.5 (float), not text."),
@@ -65,8 +65,8 @@ def test_mappings():
         ([{"names": 3}], "Class 1 has 3 (int) for names. Write a list"),
         (
             [{"stuff": "grass"}],
-            "Class 1 is a mapping, because YAML takes a colon and a blank for one. Write 'stuff:grass', without "
-            "the blank.",
+            "Class 1 is a mapping, because YAML takes a colon and a blank for one. Write 'stuff:grass', "
+            "without the blank.",
         ),
         (
             [{"names": ["stuff:grass"]}],
@@ -89,7 +89,7 @@ def test_mappings():
         ),
         (
             ["cat", "dog", "Cat"],
-            "Class 3 ('Cat') is class 1 ('cat') again; capitals make no difference. Remove one; join synonyms",
+            "Class 3 ('Cat') is class 1 ('cat') again; capitals make no difference. Remove one; join",
         ),
         (["cat", "stuff:cat|kitten"], "Class 2 ('cat') is class 1 ('cat') again"),
     ],
@@ -220,8 +220,8 @@ def test_every_form(tmp_path):
 def test_neither_list_nor_file():
     with pytest.raises(
         VocabularyError,
-        match=r"'voc20' is neither a built-in vocabulary nor a file\. Did you mean 'voc_20'\? Built in: .*For "
-        r"classes of your own type classes='\[cat, dog\|puppy, stuff:grass\]'",
+        match=r"'voc20' is neither a built-in vocabulary nor a file\. Did you mean 'voc_20'\? Built in: .*"
+        r"For classes of your own type classes='\[cat, dog\|puppy, stuff:grass\]'",
     ):
         as_vocabulary("voc20")
     with pytest.raises(VocabularyError, match=r"There is no file of classes at .*pets\.yaml"):

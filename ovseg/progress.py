@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -38,19 +38,16 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ad
         total: units in all; None if nobody knows.
         unit: what is counted, as in "pictures"; "B" prints sizes in kB, MB and GB.
     """
-    stream = sys.stderr
     # `_shown`: inside a bar, sys.stderr is the bar's own proxy and says it is no terminal.
-    on_terminal = stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-    draw = (
-        _bar(description, total, unit) if on_terminal or _shown else _lines(stream, description, total, unit)
-    )
+    on_terminal = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    draw = _bar(description, total, unit) if on_terminal or _shown else _lines(description, total, unit)
     with draw as advance:
         yield advance
 
 
 @contextmanager
-def _lines(stream: TextIO, description: str, total: int | None, unit: str) -> Iterator[Advance]:
-    start = time.monotonic()
+def _lines(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    stream, start = sys.stderr, time.monotonic()
     done, next_line, lock = 0, start + FIRST_LINE_AFTER, threading.Lock()
 
     def say(now: float) -> None:

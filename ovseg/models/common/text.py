@@ -63,20 +63,18 @@ def _embed(
     encoder: TextEncoder, names: Sequence[str], templates: Sequence[str], vocabulary: Vocabulary
 ) -> Float[Tensor, "s e"]:
     """One row per name; `vocabulary` is for errors."""
-    # Names of like length go together, so that a step's prompts are cut to about their own length.
-    order = sorted(range(len(names)), key=lambda index: len(names[index]))
     size = max(1, PROMPTS_PER_STEP // len(templates))
     rows: list[Tensor] = []
     with progress("Encoding class names", total=len(names), unit="names") as advance:
         for start in range(0, len(names), size):
-            step = [names[index] for index in order[start : start + size]]
+            step = names[start : start + size]
             try:
                 rows.append(_mean_of_prompts(encoder, step, templates))
             except PromptTooLongError as error:
                 name = step[error.index // len(templates)]
                 raise VocabularyError(_too_long(name, vocabulary, error)) from error
             advance(len(step))
-    return torch.cat(rows)[torch.tensor(order).argsort()]
+    return torch.cat(rows)
 
 
 def _mean_of_prompts(

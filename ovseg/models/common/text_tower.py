@@ -1,15 +1,20 @@
 """CLIP's text tower, run only where a result is looked at.
 
 The tower is causal: a token sees itself and what is before it, and a prompt's vector is read at its end
-token. So nothing after the end token has an effect, and cutting each batch to its longest prompt instead of
-padding it to 77 tokens is exact; so is computing the last block for the end tokens alone.
+token. From that follows, exactly:
+- nothing after the end token has an effect, so prompts are not padded to 77 tokens;
+- prompts that begin alike are alike up to where they part, so what they share is computed once. Prompts made
+  from templates share about half of their tokens;
+- the last block is needed at the end tokens alone.
 
 Source: CLIP (arXiv 2103.00020), section 2.4; `open_clip/transformer.py`, whose modules hold the parameters.
 
-Letters: n prompts, l tokens, d width of the tower, e text-space dimensions.
+Letters: n prompts, l tokens of the longest, m distinct beginnings of prompts, d width of the tower, h heads,
+e text-space dimensions.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import open_clip
 import torch
@@ -72,13 +77,13 @@ class ClipTextEncoder:
         """
         tokens = [self._tokens(prompt, index) for index, prompt in enumerate(prompts)]
         device = self._clip.positional_embedding.device
-        # Longest first: prompts of one length share a batch, and what does not fit fails at once.
-        order = sorted(range(len(tokens)), key=lambda index: -len(tokens[index]))
+        # In this order prompts that begin alike are neighbours, so that they meet in one batch.
+        order = sorted(range(len(tokens)), key=tokens.__getitem__)
         size = (len(tokens), _text_dimensions(self._clip))
         features = torch.empty(size, dtype=torch.float32, device=device)
         for batch in _batches(order, [len(ids) for ids in tokens]):
-            ids, ends = _padded([tokens[index] for index in batch], device)
-            features[torch.tensor(batch, device=device)] = _forward(self._clip, ids, ends)
+            packed = _pack([tokens[index] for index in batch], device)
+            features[torch.tensor(batch, device=device)] = _forward(self._clip, packed)
         return features
 
     def fingerprint(self) -> str:
@@ -101,66 +106,102 @@ class ClipTextEncoder:
         return ids
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """Prompts as a tree of their beginnings, each of which is one row of every activation.
+
+    Attributes:
+        tokens, positions: last token of each beginning, and its place in the prompt.
+        rows: for each prompt and place, the row of that beginning; 0 after the end of the prompt.
+        places: for each row, one place that it has in `rows`, counted over the flattened grid.
+        ends: place of each prompt's end token.
+    """
+
+    tokens: Int[Tensor, " m"]
+    positions: Int[Tensor, " m"]
+    rows: Int[Tensor, "n l"]
+    places: Int[Tensor, " m"]
+    ends: Int[Tensor, " n"]
+
+
 def _batches(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Prompts, longest first, in runs whose tokens with padding stay within `TOKENS_PER_BATCH`."""
-    start = 0
-    while start < len(order):
-        size = max(1, TOKENS_PER_BATCH // lengths[order[start]])
-        yield list(order[start : start + size])
-        start += size
+    """Prompts, in their order, in runs that stay within `TOKENS_PER_BATCH` when padded to the longest."""
+    batch: list[int] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index])
+        if batch and (len(batch) + 1) * longest > TOKENS_PER_BATCH:
+            yield batch
+            batch, longest = [], lengths[index]
+        batch.append(index)
+    if batch:
+        yield batch
 
 
-def _padded(
-    tokens: Sequence[Sequence[int]], device: torch.device
-) -> tuple[Int[Tensor, "n l"], Int[Tensor, " n"]]:
-    """Token ids up to the longest prompt, and the position of each prompt's end token, its highest id."""
-    longest = max(len(ids) for ids in tokens)
-    padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in tokens], device=device)
-    return padded, padded.argmax(-1)
+def _pack(prompts: Sequence[Sequence[int]], device: torch.device) -> _Packed:
+    longest = max(len(ids) for ids in prompts)
+    row_of: dict[tuple[int, int], int] = {}
+    tokens, positions, places, rows = [], [], [], []
+    for number, ids in enumerate(prompts):
+        path: list[int] = []
+        for position, token in enumerate(ids):
+            before = path[-1] if path else -1
+            row = row_of.setdefault((before, token), len(tokens))
+            if row == len(tokens):
+                tokens.append(token)
+                positions.append(position)
+                places.append(number * longest + position)
+            path.append(row)
+        rows.append(path + [0] * (longest - len(path)))
+    # The end token has the highest id; like CLIP, take the first where a name spells it out.
+    ends = [ids.index(max(ids)) for ids in prompts]
+    lists = (tokens, positions, rows, places, ends)
+    return _Packed(*(torch.tensor(values, device=device) for values in lists))
 
 
-def _forward(
-    clip: open_clip.CLIP, tokens: Int[Tensor, "n l"], ends: Int[Tensor, " n"]
-) -> Float[Tensor, "n e"]:
+def _forward(clip: open_clip.CLIP, packed: _Packed) -> Float[Tensor, "n e"]:
     *blocks, last = clip.transformer.resblocks
-    x = clip.token_embedding(tokens) + clip.positional_embedding[: tokens.shape[1]]
+    x = clip.token_embedding(packed.tokens) + clip.positional_embedding[packed.positions]
     x = x.to(last.mlp.c_fc.weight.dtype)
     for block in blocks:
-        x = _block(block, x)
-    return _project(clip, clip.ln_final(_block_at(last, x, ends))).float()
+        x = _block(block, x, packed)
+    return _project(clip, clip.ln_final(_block_at_ends(last, x, packed))).float()
 
 
-def _block(block: ResidualAttentionBlock, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n l d"]:
-    query, key, value = _heads(block, x)
+def _block(block: ResidualAttentionBlock, x: Float[Tensor, "m d"], packed: _Packed) -> Float[Tensor, "m d"]:
+    """One residual block; only its attention looks at whole prompts."""
+    query, key, value = (_heads(block, part[packed.rows]) for part in _query_key_value(block, x))
     attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    return _rest_of_block(block, x, attended.transpose(1, 2).flatten(2))
+    return _rest_of_block(block, x, attended.transpose(1, 2).flatten(2).flatten(0, 1)[packed.places])
 
 
-def _block_at(
-    block: ResidualAttentionBlock, x: Float[Tensor, "n l d"], ends: Int[Tensor, " n"]
+def _block_at_ends(
+    block: ResidualAttentionBlock, x: Float[Tensor, "m d"], packed: _Packed
 ) -> Float[Tensor, "n d"]:
-    """The block for one position per prompt; keys and values still need all of them."""
-    query, key, value = _heads(block, x)
-    rows = torch.arange(len(ends), device=ends.device)
-    visible = torch.arange(x.shape[1], device=ends.device) <= ends[:, None]  # (n, l)
+    query, key, value = _query_key_value(block, x)
+    ends = packed.rows.gather(1, packed.ends[:, None])  # (n, 1)
+    visible = torch.arange(packed.rows.shape[1], device=ends.device) <= packed.ends[:, None]  # (n, l)
     attended = F.scaled_dot_product_attention(
-        query[rows, :, ends][:, :, None], key, value, attn_mask=visible[:, None, None]
+        _heads(block, query[ends]),
+        _heads(block, key[packed.rows]),
+        _heads(block, value[packed.rows]),
+        attn_mask=visible[:, None, None],
     )
-    return _rest_of_block(block, x[rows, ends], attended.flatten(1))
+    return _rest_of_block(block, x[ends[:, 0]], attended.flatten(1))
 
 
-def _heads(block: ResidualAttentionBlock, x: Float[Tensor, "n l d"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value of the block's attention, each (n, heads, l, d / heads)."""
-    attention = block.attn
-    packed = linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
-    split = packed.view(*packed.shape[:2], 3, attention.num_heads, -1)
-    query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
-    return query, key, value
+def _query_key_value(block: ResidualAttentionBlock, x: Float[Tensor, "m d"]) -> tuple[Tensor, ...]:
+    """The three inputs of the block's attention, each (m, d)."""
+    return linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(3, -1)
+
+
+def _heads(block: ResidualAttentionBlock, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n h l d_h"]:
+    return x.view(*x.shape[:2], block.attn.num_heads, -1).transpose(1, 2)
 
 
 def _rest_of_block(
-    block: ResidualAttentionBlock, x: Float[Tensor, "*n d"], attended: Float[Tensor, "*n d"]
-) -> Float[Tensor, "*n d"]:
+    block: ResidualAttentionBlock, x: Float[Tensor, "n d"], attended: Float[Tensor, "n d"]
+) -> Float[Tensor, "n d"]:
     out, up, down = block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj
     x = x + block.ls_1(linear(attended, out.weight, out.bias))
     hidden = mlp(block.ln_2(x), (up.weight, up.bias), (down.weight, down.bias), _activation(block))

@@ -12,6 +12,7 @@ from ovseg.errors import ConfigError, VocabularyError
 from ovseg.models.common import text_tower
 from ovseg.models.common.linear import linear_backend
 from ovseg.models.common.text_tower import ClipTextEncoder, PromptTooLongError
+from ovseg.vocabulary import load_templates
 
 TOKENIZER = SimpleTokenizer()
 PROMPTS = [
@@ -76,7 +77,9 @@ def test_batches_are_bounded_and_put_back_in_order(monkeypatch, tokens):
     monkeypatch.setattr(text_tower, "TOKENS_PER_BATCH", tokens)
     sizes = []
     forward = text_tower._forward
-    monkeypatch.setattr(text_tower, "_forward", lambda *args: sizes.append(args[1].shape) or forward(*args))
+    monkeypatch.setattr(
+        text_tower, "_forward", lambda *args: sizes.append(args[1].rows.shape) or forward(*args)
+    )
     clip = tiny_clip()
     prompts = [f"{'very ' * (index * 7 % 11)}old cat number {index}" for index in range(23)]
     features = ClipTextEncoder(clip, TOKENIZER).encode(prompts)
@@ -84,6 +87,36 @@ def test_batches_are_bounded_and_put_back_in_order(monkeypatch, tokens):
     assert sum(rows for rows, _ in sizes) == 23
     assert all(rows == 1 or rows * length <= tokens for rows, length in sizes)
     assert max(length for _, length in sizes) < 20
+
+
+def test_what_prompts_share_is_computed_once(monkeypatch):
+    computed = []
+    forward = text_tower._forward
+    monkeypatch.setattr(
+        text_tower, "_forward", lambda clip, packed: computed.append(packed) or forward(clip, packed)
+    )
+    prompts = [
+        template.replace("{}", name)
+        for name in ("cat", "hot dog", "hot tub")
+        for template in load_templates("vild")
+    ]
+    clip = tiny_clip()
+    features = ClipTextEncoder(clip, TOKENIZER).encode(prompts * 2)
+    torch.testing.assert_close(features, reference(clip, prompts * 2), rtol=0, atol=5e-6)
+    tokens = [
+        [TOKENIZER.sot_token_id, *TOKENIZER.encode(prompt), TOKENIZER.eot_token_id] for prompt in prompts
+    ]
+    beginnings = {tuple(ids[: end + 1]) for ids in tokens for end in range(len(ids))}
+    (packed,) = computed
+    assert len(packed.tokens) == len(beginnings) < 0.6 * sum(map(len, tokens))
+
+
+def test_name_that_spells_out_the_end_token():
+    clip = tiny_clip()
+    prompts = ["a <end_of_text> cat", "a <end_of_text> dog", "a cat"]
+    features = ClipTextEncoder(clip, TOKENIZER).encode(prompts)
+    torch.testing.assert_close(features, reference(clip, prompts), rtol=0, atol=5e-6)
+    assert torch.equal(features[0], features[1])
 
 
 def test_one_prompt_and_none():

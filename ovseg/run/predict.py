@@ -29,7 +29,7 @@ from ovseg.errors import (
 from ovseg.interfaces import Method
 from ovseg.progress import Advance, progress
 from ovseg.run.index import write_indices
-from ovseg.run.output_folder import Item, OutputFolder, Record, open_output, stamp
+from ovseg.run.output_folder import KINDS, Item, OutputFolder, Record, open_output, stamp
 from ovseg.run.pipeline import ahead, behind, groups_of_one_kind
 from ovseg.run.results import SUFFIX, encode_results
 from ovseg.run.summary import Failure, PredictSummary
@@ -86,7 +86,8 @@ def predict_files(
     Args:
         method: prepared, with weights.
         vocabulary: the classes to look for.
-        inputs: the pictures, as `ovseg.data.find.find_images` gives them.
+        inputs: the pictures, as `ovseg.data.find.find_images` gives them; results of an earlier run into the
+            same folder are left out.
         output: the folder for the results; made if it is not there.
         tasks: which views to write.
         batch_size: pictures of one size to predict at once.
@@ -103,7 +104,7 @@ def predict_files(
     ordered = _check(tasks, batch_size)
     settings = _settings(vocabulary, ordered, overlay, method_settings)
     with open_output(output, settings, resume=resume) as folder:
-        items = folder.plan(list(dict.fromkeys(inputs)))
+        items = folder.plan(_without_own_results(inputs, output))
         todo = [item for item in items if item.record is None]
         outcomes: dict[str, Record | Failure] = {item.stem: item.record for item in items if item.record}
         with progress("Predicting", len(todo), "pictures") as advance:
@@ -122,6 +123,15 @@ def _check(tasks: Sequence[Task], batch_size: int) -> tuple[Task, ...]:
     if batch_size < 1:
         raise ConfigError(f"Got batch_size={batch_size}. It must be 1 or more.")
     return tuple(task for task in TASKS if task in tasks)
+
+
+def _without_own_results(inputs: Sequence[Path], output: Path) -> list[Path]:
+    """The inputs once each, without the results of an earlier run that a search of a folder has found."""
+    results = [os.path.join(os.path.abspath(output), kind, "") for kind in KINDS]
+    kept = [path for path in inputs if not os.path.abspath(path).startswith(tuple(results))]
+    if len(kept) < len(inputs):
+        logger.warning("%d inputs are results in %s and are left out.", len(inputs) - len(kept), output)
+    return list(dict.fromkeys(kept))
 
 
 def _settings(

@@ -198,7 +198,7 @@ def test_overlays_of_real_pictures():
         prediction = panoptic(ids, segments, vocabulary)
         overlay = draw_overlay(image, prediction)
         height, width = ids.shape
-        # The tint covers exactly what is labelled, apart from names, which are only in labelled places or near.
+        # The tint covers what is labelled and nothing else, but names may reach a little beyond.
         changed = (overlay[:height, :width] != image).any(axis=-1)
         assert changed[ids > 0].mean() > 0.97
         assert changed[ids == 0].mean() < 0.1 or (ids == 0).mean() < 0.02

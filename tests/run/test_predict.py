@@ -16,6 +16,7 @@ from helpers.fake_method import FakeMethod, label_map
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from ovseg.data.find import find_images
 from ovseg.data.images import read_image
 from ovseg.errors import ConfigError, DataError, OutputError, VocabularyError, WeightsError
 from ovseg.interfaces import Method
@@ -306,6 +307,17 @@ def test_a_second_run_does_nothing(photos, tmp_path):
     assert method.batches == []
     assert (summary.done, summary.resumed, summary.seconds_per_picture) == (0, 5, None)
     assert contents(output) == before
+
+
+def test_own_results_are_no_input(photos, tmp_path, caplog):
+    folder = photos[0].parent
+    run(photos, folder)
+    found = find_images(folder)
+    assert len(found) == 20
+    with caplog.at_level(logging.WARNING):
+        summary = run(found, folder)
+    assert (summary.done, summary.resumed) == (0, 5)
+    assert f"15 inputs are results in {folder} and are left out." in caplog.text
 
 
 def test_more_pictures_can_be_added(photos, tmp_path):

@@ -138,7 +138,9 @@ def weights() -> Table:
             }
         )
     title = f"Weights (model.weights=NAME; on disk in {zoo.weights_folder()})"
-    return Table("weights", title, rows, "None.", frozenset({"path", "sha256"}), ("source", "what"))
+    return Table(
+        "weights", title, rows, "None.", frozenset({"path", "sha256"}), ("source", "what", "size", "licence")
+    )
 
 
 KINDS: Mapping[str, Callable[[], Table]] = {

@@ -102,16 +102,16 @@ def _draw(tables: Sequence[Table]) -> None:
         drawn = Drawn(
             title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
         )
-        keys = _fitting(table, console.width)
+        keys, fits = _fitting(table, console.width)
         for key in keys:
-            drawn.add_column(_heading(key), overflow="fold", no_wrap=key not in _WRAPPED)
+            drawn.add_column(_heading(key), overflow="fold", no_wrap=fits and key not in _WRAPPED)
         for row in table.rows:
             drawn.add_row(*(text_of(key, row[key]) for key in keys))
         console.print(drawn)
 
 
-def _fitting(table: Table, width: int) -> list[str]:
-    """The columns that a terminal of so many characters has room for."""
+def _fitting(table: Table, width: int) -> tuple[list[str], bool]:
+    """The columns to show on a terminal of so many characters, and whether it has room for these."""
     keys = _columns(table)
     needed = {key: max(len(text_of(key, row[key])) for row in table.rows) + 3 for key in keys}
     for key in _WRAPPED & needed.keys():
@@ -120,4 +120,4 @@ def _fitting(table: Table, width: int) -> list[str]:
         if sum(needed[kept] for kept in keys) <= width:
             break
         keys.remove(key)
-    return keys
+    return keys, sum(needed[kept] for kept in keys) <= width

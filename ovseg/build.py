@@ -121,8 +121,11 @@ def _check(kind: str, node: object, path: str, backbones: Collection[str] | None
         faults.unknown.append(f"{_join(path, 'name')}={node['name']}: {error}")
         return faults
     faults.unknown += _unknown_keys(node, parameters, path)
+    # One that is required and absent is reported as such; the parts beside it need not complain too.
     inside = [
-        p.name for p in parameters.values() if p.refers_to == "backbones" and node.get(p.name) is not None
+        parameter.name
+        for parameter in parameters.values()
+        if parameter.refers_to == "backbones" and (parameter.required or node.get(parameter.name) is not None)
     ]
     for name, parameter in parameters.items():
         if parameter.role == "provided":

@@ -141,9 +141,7 @@ def known_keys(verb: str | None, overrides: Sequence[str]) -> tuple[str, ...]:
     """
     loader = GlobalHydra.instance().config_loader()
     groups = loader.list_groups("")
-    choices = [
-        o for o in overrides if o.lstrip("+").partition("=")[0].partition("/")[0] in groups and "=" in o
-    ]
+    choices = [word for word in overrides if _is_choice(word, groups)]
     try:
         composed = compose(verb, overrides=choices)
     except (HydraException, OmegaConfBaseException):
@@ -156,6 +154,11 @@ def known_keys(verb: str | None, overrides: Sequence[str]) -> tuple[str, ...]:
         *sub_groups,
         *(g for g in groups if g != "hydra" and g not in composed),
     )
+
+
+def _is_choice(override: str, groups: Sequence[str]) -> bool:
+    key = override.lstrip("+").partition("=")[0]
+    return key == "hydra.searchpath" or ("." not in key and key.split("/")[0] in groups)
 
 
 def compose_model(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -192,12 +195,11 @@ def strict(config: DictConfig, schema: type[Schema]) -> Schema:
     ]
     if unknown:
         raise ConfigError("\n".join(unknown))
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError(
-            f"Not given: {', '.join(missing)}. Add {' '.join(f'{key}=...' for key in missing)}."
-        )
     try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            add = " ".join(f"{key}=..." for key in missing)
+            raise ConfigError(f"Not given: {', '.join(missing)}. Add {add}.")
         made = OmegaConf.to_object(OmegaConf.merge(_open_schema(schema), plain))
     except OmegaConfBaseException as error:
         raise clean_error(error) from error

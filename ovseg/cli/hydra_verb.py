@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -62,7 +63,7 @@ def run_verb(verb: str, usage: str, argv: Sequence[str], task: Task) -> int:
                 errors.append(error)
 
     set_up_hydra()
-    words = readable(argv)
+    words = _flags_first(readable(argv))
     with _as_program(verb, words):
         try:
             hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=verb)(run)()
@@ -90,9 +91,24 @@ def _groups() -> str:
     )
 
 
+def _flags_first(words: Sequence[str]) -> list[str]:
+    """Overrides behind the flags: argparse, which Hydra reads them with, wants them in one piece."""
+    overrides = [word for word in words if _is_override(word)]
+    return [*(word for word in words if not _is_override(word)), *overrides]
+
+
+def _is_override(word: str) -> bool:
+    return word.startswith("~") or ("=" in word and not word.startswith("-"))
+
+
 def _known_keys(verb: str, words: Sequence[str]) -> tuple[str, ...]:
+    overrides = [word for word in words if _is_override(word)]
+    for flag in ("--config-dir", "-cd"):
+        if flag in words[:-1]:
+            folder = Path(words[words.index(flag) + 1]).absolute()
+            overrides.append(f"hydra.searchpath=['file://{folder}']")
     with hydra_session():
-        return known_keys(verb, [word for word in words if "=" in word and not word.startswith("-")])
+        return known_keys(verb, overrides)
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from ovseg.cli.hydra_verb import run_verb
 from ovseg.config import strict
 from ovseg.schema import PredictConfig, VocabularyConfig
-from ovseg.vocabulary import Names, Vocabulary, as_vocabulary
+from ovseg.vocabulary import Names, Vocabulary, as_vocabulary, load_vocabulary
 
 HELP = r"""ovseg predict: name the classes, get semantic, panoptic and instance masks of pictures.
 
@@ -91,9 +91,25 @@ def predict(settings: PredictConfig) -> int:
         batch_size=settings.batch_size,
         resume=settings.resume,
         overlay=settings.overlay,
+        method_settings=result_settings(settings),
     )
     print(summary)
     return summary.exit_code
+
+
+def result_settings(settings: PredictConfig) -> dict[str, Any]:
+    """What decides the results besides vocabulary and tasks; a resumed run must agree with it."""
+    runtime = settings.runtime
+    decisive: dict[str, Any] = {
+        "model": settings.model,
+        "precision": runtime.precision,
+        "seed": runtime.seed,
+    }
+    weights = Path(str(settings.model.get("weights"))).expanduser()
+    if weights.is_file():  # a file of the user's own may be another one tomorrow
+        facts = weights.stat()
+        decisive["weights_file"] = {"bytes": facts.st_size, "modified_ns": facts.st_mtime_ns}
+    return decisive
 
 
 def choose_vocabulary(classes: str | Sequence[object] | None, built_in: VocabularyConfig) -> Vocabulary:
@@ -104,6 +120,6 @@ def choose_vocabulary(classes: str | Sequence[object] | None, built_in: Vocabula
     """
     if classes is not None:
         return as_vocabulary(classes, templates=built_in.templates)
-    return as_vocabulary(
+    return load_vocabulary(
         built_in.name, names=cast("Names | None", built_in.names), templates=built_in.templates
     )

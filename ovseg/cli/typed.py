@@ -1,6 +1,6 @@
 """Words as people type them to words that Hydra's grammar can read.
 
-Without quotes Hydra's values know no letters beyond ASCII, no apostrophes, no brackets, and a comma is a sweep.
+Without quotes Hydra reads only ASCII letters, no apostrophes, no brackets, and takes a comma for a sweep.
 Paths and class names are full of these. A word that Hydra can read is never changed.
 """
 

@@ -27,7 +27,7 @@ def load_method(
     *,
     weights: str | Path | None = None,
     device: str | torch.device = "auto",
-    precision: Precision = "fp32",
+    precision: Precision | str = "fp32",
     seed: int = 0,
     text_cache: bool | str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -62,7 +62,7 @@ def load_method(
     target = find_device(device)
     torch.manual_seed(seed)
     method = _build(node, _text_cache(text_cache), chosen)
-    method.prepare(device=target, precision=precision)
+    method.prepare(device=target, precision=cast(Precision, precision))
     return cast(Method, cast(torch.nn.Module, method).eval())
 
 

@@ -10,7 +10,7 @@ With gradients, or on another device, everything here is plain PyTorch.
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
@@ -116,6 +116,12 @@ def _pack(weight: Tensor) -> Tensor:
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     _packed[weight] = (weight._version, packed)
     return packed
+
+
+def release(weights: Iterable[Tensor]) -> None:
+    """Give back the packed copies of weights that will not be used for a while."""
+    for weight in weights:
+        _packed.pop(weight, None)
 
 
 @functools.lru_cache(maxsize=None)

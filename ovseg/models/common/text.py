@@ -17,7 +17,7 @@ from ovseg.vocabulary import Vocabulary, is_seen
 
 __all__ = ["ClipTextEncoder", "TextCache", "embed_vocabulary"]
 
-PROMPTS_PER_STEP = 512
+PROMPTS_PER_STEP = 1024
 """How many prompts are encoded between two steps of the progress bar."""
 
 

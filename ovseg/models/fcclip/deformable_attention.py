@@ -10,13 +10,19 @@ of a head.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ovseg.models.common.linear import linear
+
+
+QUERIES_PER_SLICE = 1024
+"""Queries whose places are worked out together: their arrays stay in the cache."""
 
 
 class DeformableAttention(nn.Module):
@@ -52,9 +58,10 @@ class DeformableAttention(nn.Module):
         """
         places = (self.heads, self.levels, self.points)
         offsets = linear(query, self.sampling_offsets.weight, self.sampling_offsets.bias)
-        offsets = offsets.unflatten(-1, (*places, 2))
-        scale = torch.tensor([(w, h) for h, w in sizes], dtype=query.dtype, device=query.device)
-        locations = references[None, :, None, None, None] + offsets / scale[:, None]
+        per_level = torch.tensor([(1 / w, 1 / h) for h, w in sizes], dtype=query.dtype, device=query.device)
+        scale = per_level[:, None].expand(*places, 2).flatten()  # one long axis: short inner axes are slow
+        around = references.repeat(1, scale.shape[0] // 2)
+        locations = torch.addcmul(around, offsets, scale).unflatten(-1, (*places, 2))
         weights = linear(query, self.attention_weights.weight, self.attention_weights.bias)
         weights = weights.unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, places[1:])
         rows = linear(value, self.value_proj.weight, self.value_proj.bias).unflatten(-1, (self.heads, -1))
@@ -89,33 +96,87 @@ def sample_by_bag(
     weights: Float[Tensor, "b n m l p"],
     sizes: Sequence[tuple[int, int]],
 ) -> Float[Tensor, "b n md"]:
-    """What `sample_by_grid` does, as sums of rows of one table; corners outside get weight zero."""
-    batch, positions, heads, _ = value.shape
-    rows, factors = [], []
-    start = 0
-    for level, (height, width) in enumerate(sizes):
-        x = locations[..., level, :, 0] * width - 0.5  # (b, n, m, p), in cells
-        y = locations[..., level, :, 1] * height - 0.5
-        left, top = x.floor(), y.floor()
-        right_part, low_part = x - left, y - top
-        for down in (0, 1):
-            row = top + down
-            row_factor = low_part if down else 1 - low_part
-            row_factor = row_factor * ((row >= 0) & (row < height)) * weights[..., level, :]
-            row_start = row.clamp(0, height - 1) * width + start
-            for across in (0, 1):
-                column = left + across
-                factor = right_part if across else 1 - right_part
-                factors.append(factor * row_factor * ((column >= 0) & (column < width)))
-                rows.append((row_start + column.clamp(0, width - 1)).to(torch.int32))
-        start += height * width
-    head = torch.arange(heads, dtype=torch.int32, device=value.device)
-    picture = torch.arange(batch, dtype=torch.int32, device=value.device)[:, None, None, None]
-    index = (torch.cat(rows, -1) + picture * positions) * heads + head[:, None]  # (b, n, m, 4 l p)
-    sampled = F.embedding_bag(
-        index.flatten(0, 2),
-        value.flatten(0, 2),
-        mode="sum",
-        per_sample_weights=torch.cat(factors, -1).flatten(0, 2),
-    )
-    return sampled.unflatten(0, index.shape[:3]).flatten(2)
+    """What `sample_by_grid` does, as sums of rows of one table.
+
+    Every level stands in the table with a border of zeros, and locations are held inside the border, so that no
+    corner needs a test of its own. Heads, levels and points are one axis (j) for the arithmetic, because short
+    inner axes are slow.
+    """
+    table, starts = _bordered(value, sizes)
+    batch, queries, heads, levels, points, _ = locations.shape
+    per_level = torch.tensor([(h, w, start) for (h, w), start in zip(sizes, starts, strict=True)])
+    height, width, start = per_level.repeat_interleave(points, 0).repeat(heads, 1).T.float()
+    head = torch.arange(heads, dtype=torch.int32).repeat_interleave(levels * points)
+    places = _Places(height, width, start, head, heads=heads, points=levels * points)
+    sampled = value.new_zeros(batch, queries, heads, value.shape[-1])
+    for picture in range(batch):
+        for first in range(0, queries, QUERIES_PER_SLICE):
+            part = slice(first, first + QUERIES_PER_SLICE)
+            _sample_slice(
+                sampled[picture, part].flatten(0, 1),
+                table[picture].flatten(0, 1),
+                locations[picture, part].flatten(1, 3),
+                weights[picture, part].flatten(1),
+                places,
+            )
+    return sampled.flatten(2)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Constants of the places of a query: their level's size and first row in the table, and their head."""
+
+    height: Float[Tensor, " j"]
+    width: Float[Tensor, " j"]
+    start: Float[Tensor, " j"]
+    head: Int[Tensor, " j"]
+    heads: int
+    points: int
+
+
+def _sample_slice(
+    sampled: Float[Tensor, "nm d"],
+    table: Float[Tensor, "rows d"],
+    locations: Float[Tensor, "n j 2"],
+    weights: Float[Tensor, "n j"],
+    places: _Places,
+) -> None:
+    """Add the samples of some queries of one picture to `sampled`."""
+    left, right_part = _corner(locations[..., 0], places.width)
+    top, low_part = _corner(locations[..., 1], places.height)
+    pitch = places.width + 2
+    cells = top.mul_(pitch).add_(left).add_(places.start + pitch + 1).int()
+    rows = cells.mul_(places.heads).add_(places.head)
+    below = weights * low_part
+    above = weights - below
+    for down, part in ((0, above), (1, below)):
+        right = part * right_part
+        for across, share in ((0, part.sub_(right)), (1, right)):
+            corner = rows + ((down * pitch + across) * places.heads).int()
+            bags = corner.view(-1, places.points)
+            sampled += F.embedding_bag(
+                bags, table, mode="sum", per_sample_weights=share.view(-1, places.points)
+            )
+
+
+def _bordered(
+    value: Float[Tensor, "b s m d"], sizes: Sequence[tuple[int, int]]
+) -> tuple[Float[Tensor, "b t m d"], list[int]]:
+    """The levels, each with one row and column of zeros on every side, and where each begins."""
+    areas = [(h + 2) * (w + 2) for h, w in sizes]
+    table = value.new_zeros(value.shape[0], sum(areas), *value.shape[2:])
+    parts = value.split([h * w for h, w in sizes], dim=1)
+    for area, part, (h, w) in zip(table.split(areas, dim=1), parts, sizes, strict=True):
+        area.unflatten(1, (h + 2, w + 2))[:, 1:-1, 1:-1] = part.unflatten(1, (h, w))
+    return table, [0, *accumulate(areas[:-1])]
+
+
+def _corner(
+    place: Float[Tensor, "n j"], size: Float[Tensor, " j"]
+) -> tuple[Float[Tensor, "n j"], Float[Tensor, "n j"]]:
+    """The cell below a location (0..1) of an axis, from -1 to size - 1, and the share of the next cell."""
+    cells = torch.mul(place, size).sub_(0.5).clamp_(min=-1.0)
+    cells = torch.minimum(cells, size, out=cells)
+    below = cells.floor()
+    below = torch.minimum(below, size - 1, out=below)
+    return below, cells.sub_(below)

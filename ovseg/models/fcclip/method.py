@@ -116,7 +116,7 @@ class FCCLIP(BaseMethod):
         predictions: dict[int, Prediction] = {}
         for group in _groups([picture.shape[:2] for picture in resized]):
             with watch.stage("preprocess"):
-                batch = torch.stack([torch.from_numpy(resized[index]) for index in group]).to(self.device)
+                batch = torch.stack([torch.tensor(resized[index]) for index in group]).to(self.device)
                 network_input = normalise_and_pad(batch, self.backbone.spec, SIZE_DIVISIBILITY)
             named = self.name_masks(network_input, text, watch)
             for place, index in enumerate(group):

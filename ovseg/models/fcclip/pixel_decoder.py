@@ -70,7 +70,8 @@ class NormedConv(nn.Module):
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         """Convolve and normalise."""
-        return group_norm(self.norm, self.conv(x))
+        convolved = conv1x1(self.conv, x) if self.conv.kernel_size == (1, 1) else self.conv(x)
+        return group_norm(self.norm, convolved)
 
 
 class PixelDecoder(nn.Module):
@@ -105,17 +106,13 @@ class PixelDecoder(nn.Module):
     def forward(self, pyramid: Mapping[int, Float[Tensor, "b _ _ _"]]) -> DecodedPixels:
         """Decode the pyramid of a backbone."""
         maps = [
-            group_norm(norm, conv(pyramid[stride]))
+            group_norm(norm, conv1x1(conv, pyramid[stride]))
             for (conv, norm), stride in zip(self.input_proj, self.strides, strict=True)
         ]
         levels = self._encode(maps)
         finest = F.interpolate(levels[-1], size=pyramid[4].shape[-2:], mode="bilinear", align_corners=False)
         fused = F.relu(self.output(self.lateral(pyramid[4]) + finest))
-        batch, _, height, width = fused.shape
-        rows = linear(
-            fused.permute(0, 2, 3, 1).flatten(1, 2), self.mask_features.weight[..., 0, 0], self.mask_features.bias
-        )
-        features = rows.transpose(1, 2).reshape(batch, -1, height, width)
+        features = conv1x1(self.mask_features, fused).contiguous()
         return DecodedPixels(mask_features=features, levels=tuple(levels))
 
     def _encode(self, maps: Sequence[Float[Tensor, "b c _ _"]]) -> list[Float[Tensor, "b c _ _"]]:
@@ -134,6 +131,11 @@ class PixelDecoder(nn.Module):
             x = layer(x, positions, references, sizes)
         parts = x.split([h * w for h, w in sizes], dim=1)
         return [part.transpose(1, 2).unflatten(-1, size) for part, size in zip(parts, sizes, strict=True)]
+
+
+def conv1x1(conv: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
+    """A 1 x 1 convolution as a linear layer over positions; cheap where `x` is in channels-last order."""
+    return linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
 
 
 def group_norm(norm: nn.GroupNorm, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

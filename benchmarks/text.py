@@ -21,7 +21,7 @@ class TextSpeed(TypedDict):
     Attributes:
         ratio: median seconds of open_clip over median seconds of ovseg.
         seconds, reference_seconds: medians of ovseg and of open_clip.
-        first_seconds: of the first call of ovseg, which also chooses the matrix library and packs the weights.
+        first_seconds: of the first call of ovseg, which also chooses the matrix library and packs weights.
         max_difference: largest entry of the difference of the two features, each L2-normalised.
         prompts: how many.
     """

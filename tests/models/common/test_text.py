@@ -119,8 +119,8 @@ def test_name_that_is_too_long():
     vocabulary = parse_classes(["cat", f"snake|{long}", "dog"])
     with pytest.raises(
         VocabularyError,
-        match=r"The name 'very very .*\.\.\.' of class 2 in the vocabulary 'custom' is too long: in a prompt it "
-        r"makes \d+ tokens, and this CLIP reads 77\. Shorten it by \d+ tokens",
+        match=r"The name 'very very .*\.\.\.' of class 2 in the vocabulary 'custom' is too long: in a "
+        r"prompt it makes \d+ tokens, and this CLIP reads 77\. Shorten it by \d+ tokens",
     ):
         embed_vocabulary(Encoder(tiny_clip()), vocabulary, templates=VILD, cache=TextCache(None))
 

@@ -1,6 +1,9 @@
 """The built-in lists against what FC-CLIP's official code counts, and against facts of the data sets."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from ovseg.errors import VocabularyError
 from ovseg.vocabulary import (
@@ -198,3 +201,16 @@ def test_templates_come_with_the_vocabulary_when_asked_for():
 def test_templates_that_are_none(templates, message):
     with pytest.raises(VocabularyError, match=message):
         as_templates(templates)
+
+
+def test_one_config_per_list():
+    folder = Path(__file__).parents[2] / "conf" / "vocabulary"
+    assert sorted(path.stem for path in folder.iterdir()) == list(vocabulary_names())
+    for path in folder.iterdir():
+        node = yaml.safe_load(path.read_text())
+        assert node == {
+            "name": path.stem,
+            "names": vocabulary_info(path.stem).default_names,
+            "templates": None,
+        }
+        assert len(load_vocabulary(**node)) == vocabulary_info(path.stem).classes

@@ -40,13 +40,17 @@ class Registry:
     Args:
         kind: what one of them is called, for people: ``mask generator``.
         group: entry-point group of plugins: ``ovseg.mask_generators``. The part after the dot is the name of
-            this registry in `REGISTRIES` and of ``ovseg ls``.
+            this registry in `REGISTRIES`.
         built_in: name -> (``module:attribute``, one-line description).
+        listing: what ``ovseg ls`` shows them with; None is the name of the registry.
     """
 
-    def __init__(self, kind: str, group: str, built_in: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(
+        self, kind: str, group: str, built_in: Mapping[str, tuple[str, str]], *, listing: str | None = None
+    ) -> None:
         self.kind = kind
         self.group = group
+        self.listing = listing or group.partition(".")[2]
         self._built_in = {
             name: Entry(name, target, description, BUILT_IN)
             for name, (target, description) in built_in.items()
@@ -79,10 +83,9 @@ class Registry:
             if plugin.name == name:
                 raise PluginError(plugin.complaint)
         known = sorted({*self._built_in, *self._run_time, *usable})
-        plural = self.group.partition(".")[2]
         raise RegistryError(
             f"There is no {self.kind} named '{name}'.{did_you_mean(name, known)} Known: {listed(known)}. "
-            f"'ovseg ls {plural}' describes them."
+            f"'ovseg ls {self.listing}' describes them."
         )
 
     def get(self, name: str) -> Part:
@@ -192,6 +195,7 @@ METHODS = Registry(
             "FC-CLIP: one frozen convolutional CLIP proposes masks and names them",
         )
     },
+    listing="models",
 )
 BACKBONES = Registry(
     "backbone",

@@ -19,6 +19,8 @@ from ovseg.weights import zoo
 RANDOM = "random"
 """In place of weights: those that the constructors draw, for tests and measurements."""
 
+_NOT_SAID = ""
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,7 +38,8 @@ def load_method(
 
     Args:
         name_or_node: of a file of the group ``model`` (``ovseg ls models``), or the node itself.
-        weights: name of the zoo (``ovseg ls weights``), a path, or ``random``; None takes what the node says.
+        weights: name of the zoo (``ovseg ls weights``), a path, or ``random``; None takes what the node says,
+            which may be null for a method that has no weights.
         device: ``auto`` is a GPU if there is one, else the CPU.
         precision: number format of the heavy parts.
         seed: for torch; decides what ``random`` weights are.
@@ -50,11 +53,13 @@ def load_method(
         WeightsError: the weights cannot be found, fetched or read, or are of another model.
     """
     node = _node(name_or_node, overrides)
-    chosen = str(weights) if weights is not None else node.pop("weights", None)
-    node.pop("weights", None)
+    written = node.pop("weights", _NOT_SAID)
+    chosen = written if weights is None else str(weights)
     faults = check_component("methods", node, path="model")
-    if not isinstance(chosen, str):
-        faults.append("model.weights is missing: a name from 'ovseg ls weights', a path, or random.")
+    if not (isinstance(chosen, str) or chosen is None) or chosen == _NOT_SAID:
+        faults.append(
+            "model.weights is missing: a name from 'ovseg ls weights', a path, random, or null for none."
+        )
     if precision not in PRECISIONS:
         faults.append(f"precision={precision}: must be one of {', '.join(PRECISIONS)}.")
     if faults:
@@ -63,7 +68,9 @@ def load_method(
     torch.manual_seed(seed)
     method = _build(node, _text_cache(text_cache), chosen)
     method.prepare(device=target, precision=cast(Precision, precision))
-    return cast(Method, cast(torch.nn.Module, method).eval())
+    if isinstance(method, torch.nn.Module):
+        method.eval()
+    return method
 
 
 def find_device(device: str | torch.device) -> torch.device:
@@ -108,8 +115,10 @@ def _text_cache(setting: bool | str | Path | None) -> TextCache:
     return TextCache(Path(setting).expanduser())
 
 
-def _build(node: Mapping[str, Any], text_cache: TextCache, weights: str) -> Method:
-    """The method with its weights, on the CPU."""
+def _build(node: Mapping[str, Any], text_cache: TextCache, weights: str | None) -> Method:
+    """The method with its weights, on the CPU; None is for a method that has none."""
+    if weights is None:
+        return cast(Method, build_component("methods", node, [text_cache], path="model"))
     if weights == RANDOM:
         warnings.warn(
             f"'{node['name']}' has random weights: it is untrained and its masks mean nothing.", stacklevel=3

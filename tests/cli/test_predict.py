@@ -21,9 +21,6 @@ class CommandLineMethod(FakeMethod):
         super().__init__()
         self.shade = shade
 
-    def eval(self):
-        return self
-
     def load_weights(self, path): ...
 
     def prepare(self, *, device, precision): ...

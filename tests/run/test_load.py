@@ -53,12 +53,18 @@ def test_random_weights_are_seeded_and_warned_of():
     assert draw(0).log[0][0] == "prepare"
 
 
+def test_a_method_without_weights_says_null():
+    method = load_method({"name": "tiny", "weights": None}, device="cpu")
+    assert method.built_on == "cpu"
+    assert [step[0] for step in method.log] == ["prepare"]
+
+
 def test_faults_come_at_once_and_before_weights_are_looked_for():
     with pytest.raises(ConfigError) as caught:
         load_method({"name": "tiny", "widht": 3}, precision="fp8")
     assert str(caught.value).splitlines() == [
         "model.widht: 'tiny' has no argument 'widht'. Did you mean 'width'? Known: width.",
-        "model.weights is missing: a name from 'ovseg ls weights', a path, or random.",
+        "model.weights is missing: a name from 'ovseg ls weights', a path, random, or null for none.",
         "precision=fp8: must be one of fp32, fp16, bf16.",
     ]
     with pytest.raises(ConfigError, match="widht"):

@@ -11,7 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ovseg.types import BackboneSpec, Features, Image, MaskPrompts, MaskProposals, Prediction, Task, TextEmbeddings
+from ovseg.types import (
+    BackboneSpec,
+    Features,
+    Image,
+    MaskPrompts,
+    MaskProposals,
+    Prediction,
+    Task,
+    TextEmbeddings,
+)
 from ovseg.vocabulary import Vocabulary
 
 Precision = Literal["fp32", "fp16", "bf16"]
@@ -53,7 +62,7 @@ class Backbone(TextEncoder, Protocol):
         ...
 
     def pool(self, features: Features, masks: Float[Tensor, "b q h w"]) -> Float[Tensor, "b q e"]:
-        """One text-space vector per mask, not normalised; `masks` are logits on the grid of `Features.dense`."""
+        """One text-space vector per mask, not normalised; `masks` are logits on `Features.dense`'s grid."""
         ...
 
     def text_logit_scale(self) -> float:
@@ -69,7 +78,7 @@ class Backbone(TextEncoder, Protocol):
         ...
 
     def set_image_dtype(self, dtype: torch.dtype) -> None:
-        """Compute pictures in another number format; features and vectors come out in float32 all the same."""
+        """Compute pictures in another number format; features and vectors still come out in float32."""
         ...
 
 
@@ -116,5 +125,5 @@ class Method(Protocol):
         ...
 
     def prepare(self, *, device: torch.device, precision: Precision) -> None:
-        """Move to a device and choose the number format of the heavy parts; called once, after the weights."""
+        """Move to a device and choose the heavy parts' number format; called once, after the weights."""
         ...

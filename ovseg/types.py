@@ -105,7 +105,8 @@ class TextEmbeddings:
     Attributes:
         rows: one L2-normalised row per synonym, in the order of the vocabulary.
         class_of_row: index of the class that each row belongs to, ascending.
-        is_seen: per class, whether one of its names was a training name (FC-CLIP's rule); all False if untrained.
+        is_seen: per class, whether one of its names was a training name (FC-CLIP's rule); all False if
+            untrained.
     """
 
     rows: Float[Tensor, "s e"]

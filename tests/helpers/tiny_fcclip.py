@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from golden.seed_weights import seed_state_dict
+
 from ovseg.models.common.text import TextCache
 from ovseg.models.fcclip.backbone import clip_convnext, clip_resnet
 from ovseg.models.fcclip.classifier import FCCLIPClassifier
@@ -60,7 +60,9 @@ class Golden:
     @property
     def training_names(self) -> tuple[str, ...]:
         """All synonyms of the training classes."""
-        return tuple(name for names, thing in self.facts["train_classes"] for name in _entry(names, thing).names)
+        return tuple(
+            name for names, thing in self.facts["train_classes"] for name in _entry(names, thing).names
+        )
 
     def build(self, tmp_path: Path) -> FCCLIP:
         """The untrained method on the meta device, as the loader makes it."""
@@ -92,9 +94,14 @@ class Golden:
 
     def official_state(self) -> dict[str, torch.Tensor]:
         """The seeded weights under the official names, all keys of the official model."""
-        shapes = {key: (shape, getattr(torch, dtype[6:])) for key, (shape, dtype) in self.facts["state_dict"].items()}
+        shapes = {
+            key: (shape, getattr(torch, dtype[6:]))
+            for key, (shape, dtype) in self.facts["state_dict"].items()
+        }
         state = seed_state_dict(shapes, self.facts["scale"], self.facts["salt"])
-        kept = {key: torch.zeros(shape, dtype=dtype) for key, (shape, dtype) in shapes.items() if key not in state}
+        kept = {
+            key: torch.zeros(shape, dtype=dtype) for key, (shape, dtype) in shapes.items() if key not in state
+        }
         return {**state, **kept}
 
     def checkpoint(self, folder: Path) -> Path:

@@ -13,11 +13,13 @@ from ovseg.errors import ConfigError, WeightsError
 
 
 def build_clip(architecture: str, *, openai: bool) -> tuple[open_clip.CLIP, SimpleTokenizer]:
-    """A CLIP with uninitialised or random weights (as the surrounding ``torch.device`` has it), and its tokenizer.
+    """A CLIP without its weights (uninitialised or random, as the ``torch.device`` has it), and a tokenizer.
 
     Args:
-        architecture: a name of ``open_clip.list_models()``, or the path of a JSON file in open_clip's own format.
-        openai: the weights to come are OpenAI's, whose towers use QuickGELU whatever the architecture file says.
+        architecture: a name of ``open_clip.list_models()``, or the path of a JSON file in open_clip's own
+            format.
+        openai: the weights to come are OpenAI's, whose towers use QuickGELU whatever the architecture file
+            says.
 
     Raises:
         ConfigError: the architecture is unknown, or not one of the plain two-tower kind.
@@ -62,5 +64,8 @@ def _clip_config(architecture: str) -> dict[str, Any]:
     if known is None:
         near = get_close_matches(architecture, open_clip.list_models(), n=3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ConfigError(f"open_clip has no architecture '{architecture}'.{hint} `python -c 'import open_clip; print(open_clip.list_models())'` lists all.")
+        raise ConfigError(
+            f"open_clip has no architecture '{architecture}'.{hint} "
+            "`python -c 'import open_clip; print(open_clip.list_models())'` lists all."
+        )
     return dict(known)

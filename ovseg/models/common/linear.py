@@ -1,9 +1,9 @@
 """Linear layers and two-layer perceptrons at the speed that the processor has.
 
-Two things cost time on a CPU beside the arithmetic itself. Which library multiplies: `F.linear` goes to MKL in
-float32, which some processors run at half of oneDNN's rate, others at the same. And the hidden layer of a
-perceptron, which is written to memory, read for its activation, written and read again. So the library is chosen
-by a short measurement, and perceptrons run in slices of rows whose hidden layer stays in the cache.
+Two things cost time on a CPU beside the arithmetic itself. Which library multiplies: `F.linear` goes to MKL
+in float32, which some processors run at half of oneDNN's rate, others at the same. And the hidden layer of a
+perceptron, which is written to memory, read for its activation, written and read again. So the library is
+chosen by a short measurement, and perceptrons run in slices of rows whose hidden layer stays in the cache.
 
 With gradients, or on another device, everything here is plain PyTorch.
 """
@@ -110,7 +110,7 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activati
 
 def _pack(weight: Tensor) -> Tensor:
     """The weight in oneDNN's blocked layout; made once per weight and again when the weight has changed."""
-    known = _packed.get(weight)
+    known: tuple[int, Tensor] | None = _packed.get(weight)
     if known is not None and known[0] == weight._version:
         return known[1]
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
@@ -124,7 +124,7 @@ def release(weights: Iterable[Tensor]) -> None:
         _packed.pop(weight, None)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _fastest(dtype: torch.dtype, threads: int) -> Backend:
     """Time one perceptron of a ConvNeXt-L's size with each backend; `threads` only keys the memory."""
     if not torch.backends.mkldnn.is_available():

@@ -1,8 +1,8 @@
 """Scored masks to the three views of a picture: semantic, panoptic, instances.
 
-Source: the inference heads of MaskFormer and Mask2Former as FC-CLIP uses them (official `fcclip/fcclip.py`). Theirs
-enlarge all masks to the whole picture and then loop over the queries; here one pass over tiles of the picture feeds
-all three views, so that memory does not grow with the picture or the number of classes.
+Source: the inference heads of MaskFormer and Mask2Former as FC-CLIP uses them (official `fcclip/fcclip.py`).
+Theirs enlarge all masks to the whole picture and then loop over the queries; here one pass over tiles of the
+picture feeds all three views, so that memory does not grow with the picture or the number of classes.
 
 Letters: q masks, k classes, h w the masks' grid, y x the picture, p pixels of a tile.
 """
@@ -86,9 +86,9 @@ def merge_masks(
         geometry: of the picture.
         tasks: the views to make.
         rules: thresholds.
-        semantic_resize: resize the mask logits to the picture before they become class scores ("masks"), or make
-            class scores at the network's size and resize those ("scores"). Both are published protocols; they
-            differ by some tenths of mIoU.
+        semantic_resize: resize the mask logits to the picture before they become class scores ("masks"), or
+            make class scores at the network's size and resize those ("scores"). Both are published protocols;
+            they differ by some tenths of mIoU.
         keep_scores: also return the semantic scores, which take k x y x values.
     """
     probabilities = class_logits.softmax(-1)
@@ -121,7 +121,10 @@ def merge_masks(
 
 
 def _tiles(size: tuple[int, int], depth: int, *, shrink: float = 1.0) -> list[Tile]:
-    """Tiles four times as wide as high whose pixels times `depth` fill the budget; `shrink` is input per output."""
+    """Tiles four times as wide as high whose pixels times `depth` fill the budget.
+
+    `shrink` is input pixels per output pixel.
+    """
     pixels = max(256, int(TILE_VALUES / depth / shrink))
     rows = max(8, int((pixels / 4) ** 0.5))
     return list(tiles(*size, rows=rows, columns=max(8, pixels // rows)))
@@ -131,7 +134,10 @@ class _Maps:
     """The resizings of one picture: mask grid to picture, mask grid to network, network to picture."""
 
     def __init__(self, grid: torch.Size, geometry: Geometry, device: torch.device) -> None:
-        first = [axis_map(size, out, device=device) for size, out in zip(grid, geometry.network, strict=True)]
+        first = (
+            axis_map(grid[0], geometry.network[0], device=device),
+            axis_map(grid[1], geometry.network[1], device=device),
+        )
         self.rows, self.columns = (
             chained(axis, keep, out)
             for axis, keep, out in zip(first, geometry.resized, geometry.picture, strict=True)
@@ -158,7 +164,7 @@ class _Maps:
 
 
 class _Semantic:
-    """Per pixel the class of the highest score, a mask's score being its class probability times its sigmoid."""
+    """Per pixel the class of the highest score, the sum of the masks' class probabilities times sigmoids."""
 
     def __init__(self, classes: Float[Tensor, "q k"], size: tuple[int, int], keep_scores: bool) -> None:
         self._classes = classes
@@ -224,7 +230,7 @@ class _PanopticVotes:
 
 
 class _InstanceMasks:
-    """The (mask, class) pairs of highest probability; a score is that times the mean sigmoid inside the mask."""
+    """The (mask, class) pairs of highest probability; scores are that times the mean sigmoid in the mask."""
 
     def __init__(
         self,

@@ -59,8 +59,8 @@ class BaseMethod(nn.Module, ABC):
 
         Args:
             image: a path, a PIL picture, or a uint8 RGB array (height, width, 3).
-            vocabulary: a `Vocabulary`, the name of a built-in one, the path of a class file, or class names such
-                as ``["cat", "dog|puppy", "stuff:grass"]``.
+            vocabulary: a `Vocabulary`, the name of a built-in one, the path of a class file, or class names
+                such as ``["cat", "dog|puppy", "stuff:grass"]``.
             tasks: the views to make.
 
         Raises:

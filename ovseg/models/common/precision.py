@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 def compute_dtype(device: torch.device, precision: Precision) -> torch.dtype:
     """The number format for a precision that was asked for.
 
-    A precision is a permission, not an order: a processor that multiplies bf16 more slowly than fp32 (found by a
-    short measurement) keeps fp32, which is then both faster and more exact. A line in the log says so.
+    A precision is a permission, not an order: a processor that multiplies bf16 more slowly than fp32 (found
+    by a short measurement) keeps fp32, which is then both faster and more exact. A line in the log says so.
 
     Raises:
         ConfigError: fp16 on a CPU, which has no kernels for it.
@@ -31,12 +31,14 @@ def compute_dtype(device: torch.device, precision: Precision) -> torch.dtype:
     if gain > 1:
         return torch.bfloat16
     logger.warning(
-        "runtime.precision=bf16: this processor multiplies bf16 at %.2f times the rate of fp32; fp32 is used.", gain
+        "runtime.precision=bf16: this processor multiplies bf16 at %.2f times the rate of fp32; "
+        "fp32 is used.",
+        gain,
     )
     return torch.float32
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def bf16_gain(threads: int) -> float:
     """Rate of a ConvNeXt-L's perceptron in bf16 over its rate in fp32 on this processor.
 

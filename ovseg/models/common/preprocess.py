@@ -11,7 +11,7 @@ from ovseg.types import BackboneSpec, Image
 
 
 def resize_short_side(image: Image, short_side: int, long_side: int) -> Image:
-    """Resize so that the short side is `short_side` pixels, or less where the long side would exceed `long_side`.
+    """Resize so that the short side is `short_side`, or less where the long side would exceed `long_side`.
 
     Bilinear by Pillow on 8-bit values, both sides rounded half up, as Detectron2's `ResizeShortestEdge` does.
     """
@@ -28,7 +28,7 @@ def resize_short_side(image: Image, short_side: int, long_side: int) -> Image:
 def normalise_and_pad(
     images: UInt8[Tensor, "b h w 3"], spec: BackboneSpec, divisor: int
 ) -> Float[Tensor, "b 3 H W"]:
-    """Normalise, then pad right and bottom with zeros (so with the mean colour) to a multiple of `divisor`."""
+    """Normalise, then pad right and bottom with zeros (the mean colour) to a multiple of `divisor`."""
     mean, std = (torch.tensor(value, device=images.device) for value in (spec.pixel_mean, spec.pixel_std))
     x = ((images - mean) / std).permute(0, 3, 1, 2)
     height, width = x.shape[-2:]

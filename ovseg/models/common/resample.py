@@ -1,10 +1,10 @@
 """Bilinear resizing as pairs of small matrix products, a tile of the result at a time.
 
-Masks come at a quarter of the network's input, are enlarged to it, cropped, and resized to the picture. Done whole,
-250 masks of a large picture are gigabytes. Bilinear resizing is linear and separable, so the whole chain is one
-matrix per axis, and any tile of the result is ``rows_matrix @ masks @ columns_matrix.T`` over a few rows and
-columns of the input. The result is that of `torch.nn.functional.interpolate` (align_corners=False), step after
-step, up to the order of summation.
+Masks come at a quarter of the network's input, are enlarged to it, cropped, and resized to the picture. Done
+whole, 250 masks of a large picture are gigabytes. Bilinear resizing is linear and separable, so the whole
+chain is one matrix per axis, and any tile of the result is ``rows_matrix @ masks @ columns_matrix.T`` over a
+few rows and columns of the input. The result is that of `torch.nn.functional.interpolate`
+(align_corners=False), step after step, up to the order of summation.
 
 Letters: h w the input grid, y x a tile of the output, q channels (masks or classes).
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AxisMap:
-    """One axis of a resizing: row i of `matrix` holds the weights of the input positions for output position i."""
+    """One axis of a resizing: row i of `matrix` holds the weights of the input positions for output i."""
 
     matrix: Float[Tensor, "out inp"]
 
@@ -66,4 +66,5 @@ def resample(
     column_span, column_weights = column_map.band(tile.columns.start, tile.columns.stop)
     source = grid[row_span, column_span]
     vertical = row_weights @ source.flatten(1)
-    return column_weights @ vertical.unflatten(1, source.shape[1:])
+    resized: Tensor = column_weights @ vertical.unflatten(1, source.shape[1:])
+    return resized

@@ -4,7 +4,9 @@ Letters: b pictures, n queries, m keys, c channels, h w a feature grid.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -54,19 +56,17 @@ class Perceptron(nn.Module):
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         """Apply all layers."""
-        *hidden, last = self.layers
+        *hidden, last = cast(Sequence[nn.Linear], self.layers)
         for layer in hidden:
             x = linear(x, layer.weight, layer.bias, "relu")
         return linear(x, last.weight, last.bias)
 
 
-def sine_positions(
-    height: int, width: int, dim: int, *, device: torch.device
-) -> Float[Tensor, "1 c h w"]:
+def sine_positions(height: int, width: int, dim: int, *, device: torch.device) -> Float[Tensor, "1 c h w"]:
     """Fixed sine and cosine positions; the first half of the channels codes the row, the second the column.
 
-    Each axis is counted from 1 and scaled to 2 pi; channel i of an axis is the sine (i even) or cosine (i odd) of
-    position / 10000^(2 floor(i / 2) / (dim / 2)).
+    Each axis is counted from 1 and scaled to 2 pi; channel i of an axis is the sine (i even) or cosine (i
+    odd) of position / 10000^(2 floor(i / 2) / (dim / 2)).
 
     Source: Mask2Former, `position_encoding.py`; the 1e-6 of the scale is the official code's.
     """

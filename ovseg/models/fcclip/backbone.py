@@ -1,7 +1,7 @@
 """The one frozen convolutional CLIP that everything in FC-CLIP stands on.
 
-Source: FC-CLIP (arXiv 2308.02487), sections 3.2 and 3.3; official `fcclip/modeling/backbone/clip.py`. It proposes
-masks from the pyramid and names them from the last map, mask-pooled into text space.
+Source: FC-CLIP (arXiv 2308.02487), sections 3.2 and 3.3; official `fcclip/modeling/backbone/clip.py`. It
+proposes masks from the pyramid and names them from the last map, mask-pooled into text space.
 
 Letters: b pictures, q masks, c channels, e text-space dimensions, h w the grid at stride 32.
 """
@@ -38,8 +38,8 @@ class FrozenClip(nn.Module):
         clip: the model; its parameters are frozen and it stays in eval mode for good.
         tokenizer: of its text tower.
         spec: channels of its image tower.
-        weights_name: of its published weights, ``architecture:tag`` of open_clip, for a method's checkpoint that
-            comes without the frozen CLIP; None means that every checkpoint must hold it.
+        weights_name: of its published weights, ``architecture:tag`` of open_clip, for a method's checkpoint
+            that comes without the frozen CLIP; None means that every checkpoint must hold it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FrozenClip(nn.Module):
         clip.attn_mask = None  # in no checkpoint, so it would stay on the meta device; the encoder needs none
 
     def train(self, mode: bool = True) -> "FrozenClip":
-        """Keep the CLIP in eval mode: its drop path and its batch statistics are never active (spec of the paper)."""
+        """Keep the CLIP in eval mode: its drop path and its batch statistics are never active."""
         super().train(mode)
         self.clip.eval()
         return self
@@ -90,7 +90,8 @@ class FrozenClip(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the image tower."""
-        return next(self.clip.visual.parameters()).dtype
+        dtype: torch.dtype = next(self.clip.visual.parameters()).dtype
+        return dtype
 
 
 class ClipConvNext(FrozenClip):
@@ -109,8 +110,8 @@ class ClipConvNext(FrozenClip):
         """The head's norm and perceptron, as if each vector were a picture pooled to one position."""
         norm = self.clip.visual.trunk.head.norm
         x = F.layer_norm(vectors.to(self.dtype), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-        projected: Tensor = self.clip.visual.head(x.flatten(0, -2))
-        return projected.float().unflatten(0, vectors.shape[:-1])
+        projected: Tensor = self.clip.visual.head(x.flatten(0, -2)).float().unflatten(0, vectors.shape[:-1])
+        return projected
 
     @torch.no_grad()
     def pool(self, features: Features, masks: Float[Tensor, "b q h w"]) -> Float[Tensor, "b q e"]:
@@ -187,8 +188,8 @@ def clip_convnext(*, architecture: str, pretrained: str | None = None) -> ClipCo
     trunk: Any = getattr(clip.visual, "trunk", None)
     if not hasattr(trunk, "stages"):
         raise ConfigError(
-            f"'{architecture}' has no ConvNeXt image tower. For ResNets say model/backbone=clip_rn50 (or another "
-            "clip_rn*); ConvNeXts are called convnext_* in open_clip."
+            f"'{architecture}' has no ConvNeXt image tower. For ResNets say model/backbone=clip_rn50 (or "
+            "another clip_rn*); ConvNeXts are called convnext_* in open_clip."
         )
     widths = [info["num_chs"] for info in trunk.feature_info]
     spec = _spec(clip, widths)
@@ -206,8 +207,8 @@ def clip_resnet(*, architecture: str, pretrained: str | None = None) -> ClipResN
     clip, tokenizer = build_clip(architecture, openai=pretrained == "openai")
     if not isinstance(getattr(clip.visual, "attnpool", None), AttentionPool2d):
         raise ConfigError(
-            f"'{architecture}' has no CLIP ResNet image tower. Allowed are RN50, RN101, RN50x4, RN50x16 and RN50x64; "
-            "for ConvNeXts say model/backbone=clip_convnext_large_d_320."
+            f"'{architecture}' has no CLIP ResNet image tower. Allowed are RN50, RN101, RN50x4, RN50x16 and "
+            "RN50x64; for ConvNeXts say model/backbone=clip_convnext_large_d_320."
         )
     last = clip.visual.layer4[-1].bn3.num_features
     spec = _spec(clip, [last // 8, last // 4, last // 2, last])

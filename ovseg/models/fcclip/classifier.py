@@ -106,8 +106,8 @@ class FCCLIPClassifier(nn.Module):
         """
         if proposals is None or proposals.queries is None or proposals.pixel_features is None:
             raise ConfigError(
-                "classifier fcclip names mask proposals by their queries and pixel features; the mask generator "
-                "gives none. Use model/mask_generator=mask2former, or another classifier."
+                "classifier fcclip names mask proposals by their queries and pixel features; the mask "
+                "generator gives none. Use model/mask_generator=mask2former, or another classifier."
             )
         masks = F.interpolate(
             proposals.logits, size=features.dense.shape[-2:], mode="bilinear", align_corners=False
@@ -146,7 +146,10 @@ def class_logits(
     class_of_row: Int[Tensor, " s"],
     scale: Float[Tensor, ""],
 ) -> Float[Tensor, "b q k"]:
-    """Scaled cosines to the text rows, per class the maximum over its synonyms (official, `get_classification_logits`)."""
+    """Scaled cosines to the text rows, per class the maximum over its synonyms.
+
+    Source: official `get_classification_logits`.
+    """
     cosines = scale * (F.normalize(vectors, dim=-1) @ rows.T)
     classes = int(class_of_row[-1]) + 1
     if classes == rows.shape[0]:
@@ -163,13 +166,13 @@ def geometric_ensemble(
     beta: float,
     valid: Bool[Tensor, "b q"] | None = None,
 ) -> Float[Tensor, "b q k_and_void"]:
-    """Join the two classifiers' probabilities as p_in^(1-w) p_out^w with w = alpha for seen, beta for unseen classes.
+    """Join the two classifiers' probabilities as p_in^(1-w) p_out^w; w is alpha for seen, else beta.
 
-    The joined scores are softmaxed and scaled by 1 - v, where v is the in-vocabulary probability of void, which
-    becomes the last column. Where `valid` is False, w is 0.
+    The joined scores are softmaxed and scaled by 1 - v, where v is the in-vocabulary probability of void,
+    which becomes the last column. Where `valid` is False, w is 0.
 
-    Source: paper, equation 7; official `fcclip.py`. The powers are taken with `pow`, so that a weight of 0 gives 1
-    even for a probability that is not a number.
+    Source: paper, equation 7; official `fcclip.py`. The powers are taken with `pow`, so that a weight of 0
+    gives 1 even for a probability that is not a number.
 
     Returns:
         log(probability + 1e-8).

@@ -1,8 +1,8 @@
 """The four stages of timm's ConvNeXt, run without gradients in channels-last memory order.
 
-Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); modules of `timm.models.convnext`, which are called
-or read here, not copied. Differs from their own forward in speed only: the features stay channels-last from the
-stem to the end, so that no block copies them into another order, and each perceptron runs in slices.
+Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); modules of `timm.models.convnext`, which are
+called or read here, not copied. Differs from their own forward in speed only: the features stay channels-last
+from the stem to the end, so that no block copies them into another order, and each perceptron runs in slices.
 """
 
 import torch

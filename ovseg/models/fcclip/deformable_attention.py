@@ -1,12 +1,13 @@
 """Multi-scale deformable attention in plain PyTorch.
 
-Source: Zhu et al., Deformable DETR (arXiv 2010.04159), equation 3; as used by Mask2Former's pixel decoder. The
-official code samples with a compiled CUDA extension, or with `grid_sample` per level; here are the same sums in
-two ways: `grid_sample` (any device, with gradients), and one weighted `embedding_bag` over all levels, corners and
-points at once, which on a CPU is several times faster because every sampled feature is one contiguous row.
+Source: Zhu et al., Deformable DETR (arXiv 2010.04159), equation 3; as used by Mask2Former's pixel decoder.
+The official code samples with a compiled CUDA extension, or with `grid_sample` per level; here are the same
+sums in two ways: `grid_sample` (any device, with gradients), and one weighted `embedding_bag` over all
+levels, corners and points at once, which on a CPU is several times faster because every sampled feature is
+one contiguous row.
 
-Letters: b pictures, n queries, s feature positions of all levels together, m heads, l levels, p points, d channels
-of a head.
+Letters: b pictures, n queries, s feature positions of all levels together, m heads, l levels, p points, d
+channels of a head.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ovseg.models.common.linear import linear
-
 
 QUERIES_PER_SLICE = 1024
 """Queries whose places are worked out together: their arrays stay in the cache."""
@@ -78,16 +78,19 @@ def sample_by_grid(
     sizes: Sequence[tuple[int, int]],
 ) -> Float[Tensor, "b n md"]:
     """Weighted sum of bilinear samples, zero outside; `locations` are (x, y) in 0..1 of the picture."""
-    batch, queries, heads, _, points, _ = locations.shape
+    batch, queries, heads = locations.shape[:3]
     grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (l, b m, n, p, 2)
     levels = value.permute(0, 2, 3, 1).flatten(0, 1).split([h * w for h, w in sizes], dim=-1)
     samples = [
-        F.grid_sample(level.unflatten(-1, size), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        F.grid_sample(
+            level.unflatten(-1, size), grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
         for level, size, grid in zip(levels, sizes, grids, strict=True)
     ]  # each (b m, d, n, p)
     mixing = weights.permute(0, 2, 1, 3, 4).reshape(batch * heads, 1, queries, -1)
     mixed = (torch.cat(samples, -1) * mixing).sum(-1)
-    return mixed.unflatten(0, (batch, heads)).permute(0, 3, 1, 2).flatten(2)
+    per_head: Tensor = mixed.unflatten(0, (batch, heads))
+    return per_head.permute(0, 3, 1, 2).flatten(2)
 
 
 def sample_by_bag(
@@ -98,9 +101,9 @@ def sample_by_bag(
 ) -> Float[Tensor, "b n md"]:
     """What `sample_by_grid` does, as sums of rows of one table.
 
-    Every level stands in the table with a border of zeros, and locations are held inside the border, so that no
-    corner needs a test of its own. Heads, levels and points are one axis (j) for the arithmetic, because short
-    inner axes are slow.
+    Every level stands in the table with a border of zeros, and locations are held inside the border, so that
+    no corner needs a test of its own. Heads, levels and points are one axis (j) for the arithmetic, because
+    short inner axes are slow.
     """
     table, starts = _bordered(value, sizes)
     batch, queries, heads, levels, points, _ = locations.shape

@@ -1,7 +1,7 @@
 """Mask decoder: learned queries that look at the picture through their own masks.
 
-Source: Mask2Former (arXiv 2112.01527), section 3.2.2; official `mask2former_transformer_decoder.py` as FC-CLIP
-changed it: there is no class head here, naming is the classifier's work.
+Source: Mask2Former (arXiv 2112.01527), section 3.2.2; official `mask2former_transformer_decoder.py` as
+FC-CLIP changed it: there is no class head here, naming is the classifier's work.
 
 Letters: b pictures, q queries, c channels, h w a grid, s its positions.
 """
@@ -76,8 +76,8 @@ class MaskDecoder(nn.Module):
 
         Args:
             pixels: of the pixel decoder.
-            keep_earlier: also return the proposals before the first and after every layer but the last, for deep
-                supervision.
+            keep_earlier: also return the proposals before the first and after every layer but the last, for
+                deep supervision.
         """
         memories, positions = self._memories(pixels.levels)
         guides = [
@@ -95,7 +95,10 @@ class MaskDecoder(nn.Module):
             x = layer(x, self.query_embed.weight, memories[turn], positions[turn], blocked)
         last = self._propose(x, pixels)
         return MaskProposals(
-            logits=last.logits, pixel_features=last.pixel_features, queries=last.queries, earlier=tuple(earlier)
+            logits=last.logits,
+            pixel_features=last.pixel_features,
+            queries=last.queries,
+            earlier=tuple(earlier),
         )
 
     def _memories(
@@ -117,8 +120,8 @@ class MaskDecoder(nn.Module):
     def _blocked(self, x: Float[Tensor, "b q c"], guide: Float[Tensor, "b c h w"]) -> Bool[Tensor, "b q s"]:
         """Where the queries' present masks are off; a query whose mask is off everywhere looks everywhere.
 
-        The official code resizes every mask to the level. Resizing is linear, so the mask features are resized
-        once per level instead and give the same logits with a sixteenth of the work or less.
+        The official code resizes every mask to the level. Resizing is linear, so the mask features are
+        resized once per level instead and give the same logits with a sixteenth of the work or less.
         """
         logits = _dot(self.mask_embed(self.norm(x)), guide)
         blocked = (logits.sigmoid() < 0.5).flatten(2)
@@ -126,4 +129,5 @@ class MaskDecoder(nn.Module):
 
 
 def _dot(embeddings: Float[Tensor, "b q c"], features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b q h w"]:
-    return (embeddings @ features.flatten(2)).unflatten(-1, features.shape[-2:])
+    logits: Tensor = (embeddings @ features.flatten(2)).unflatten(-1, features.shape[-2:])
+    return logits

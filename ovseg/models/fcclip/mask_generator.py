@@ -45,7 +45,8 @@ class Mask2Former(nn.Module):
         lacking = {4, 8, 16, 32} - set(backbone.channels)
         if lacking:
             raise ConfigError(
-                f"mask2former needs a backbone with strides 4, 8, 16 and 32; this one lacks {sorted(lacking)}."
+                "mask2former needs a backbone with strides 4, 8, 16 and 32; "
+                f"this one lacks {sorted(lacking)}."
             )
         self.pixel_decoder = PixelDecoder(
             channels=backbone.channels,

@@ -44,13 +44,13 @@ class FCCLIP(BaseMethod):
         classifier: names them.
         text_cache: for text embeddings.
         training_vocabulary: built-in list whose names count as seen.
-        short_side, long_side: pixels; a picture is resized so that its short side is `short_side`, or less where
-            its long side would exceed `long_side`.
+        short_side, long_side: pixels; a picture is resized so that its short side is `short_side`, or less
+            where its long side would exceed `long_side`.
         object_mask_threshold, overlap_threshold, instances_per_image: see `MergeRules`.
-        semantic_resize: see `merge_masks`; "auto" is the official rule: "masks" when panoptic or instance output
-            is asked for too, "scores" when semantic is asked for alone.
-        stuff_instances: whether stuff classes may be instances; "auto" is the official rule: only when panoptic
-            output is not asked for.
+        semantic_resize: see `merge_masks`; "auto" is the official rule: "masks" when panoptic or instance
+            output is asked for too, "scores" when semantic is asked for alone.
+        stuff_instances: whether stuff classes may be instances; "auto" is the official rule: only when
+            panoptic output is not asked for.
 
     Raises:
         ConfigError: a size or threshold is out of its range.

@@ -1,13 +1,14 @@
 """Pixel decoder: a deformable-attention encoder over three levels and one feature-pyramid step.
 
-Source: Mask2Former (arXiv 2112.01527), section 3.2; official `msdeformattn.py`. Everything runs in float32, and
-padding is not masked anywhere, as in the official configs.
+Source: Mask2Former (arXiv 2112.01527), section 3.2; official `msdeformattn.py`. Everything runs in float32,
+and padding is not masked anywhere, as in the official configs.
 
 Letters: b pictures, c channels, s feature positions of all levels together, h w a grid.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -105,9 +106,10 @@ class PixelDecoder(nn.Module):
 
     def forward(self, pyramid: Mapping[int, Float[Tensor, "b _ _ _"]]) -> DecodedPixels:
         """Decode the pyramid of a backbone."""
+        projections = cast(Sequence[tuple[nn.Conv2d, nn.GroupNorm]], self.input_proj)
         maps = [
             group_norm(norm, conv1x1(conv, pyramid[stride]))
-            for (conv, norm), stride in zip(self.input_proj, self.strides, strict=True)
+            for (conv, norm), stride in zip(projections, self.strides, strict=True)
         ]
         levels = self._encode(maps)
         finest = F.interpolate(levels[-1], size=pyramid[4].shape[-2:], mode="bilinear", align_corners=False)

@@ -1,7 +1,7 @@
 """Official FC-CLIP checkpoints in, this project's modules filled.
 
-The official files are Detectron2 checkpoints of the whole model, with or without the frozen CLIP inside. The names
-differ from ours where ours say more; the tensors are the same, one to one.
+The official files are Detectron2 checkpoints of the whole model, with or without the frozen CLIP inside. The
+names differ from ours where ours say more; the tensors are the same, one to one.
 
 Source: official `fcclip/fcclip.py` and the checkpoints of its README.
 """
@@ -20,7 +20,7 @@ from ovseg.weights.zoo import fetch
 CLIP = "backbone.clip."
 OFFICIAL_CLIP = "backbone.clip_model."
 CRITERION = "criterion.empty_weight"
-"""A buffer of the training loss, as long as the training classes and one: in every official file, unused here."""
+"""A buffer of the training loss, one longer than the classes; in every official file, unused here."""
 NOT_IN_OUR_STATE = ("*attn_mask", "pixel_mean", "pixel_std")
 """Buffers that some files carry and that are constants here."""
 
@@ -52,7 +52,7 @@ RENAMES = (
     ("classifier.void_embedding.", "void_embedding."),
     _MASK,
 )
-r"""(ours, official) prefixes, the first that fits counts; ``\d`` is a layer's number and the same on both sides."""
+r"""(ours, official) prefixes, the first that fits counts; ``\d`` is a layer's number on both sides."""
 
 
 def official_key(key: str) -> str:
@@ -91,14 +91,15 @@ def load_fcclip(method: nn.Module, backbone: Backbone, path: Path) -> None:
         return
     if backbone.weights_name is None:
         raise WeightsError(
-            f"{path} holds no frozen CLIP (no '{OFFICIAL_CLIP}*'), and the backbone names no published weights to "
-            "complete it with. Say model.backbone.pretrained=TAG, or give a checkpoint that holds the CLIP."
+            f"{path} holds no frozen CLIP (no '{OFFICIAL_CLIP}*'), and the backbone names no published "
+            "weights to complete it with. Say model.backbone.pretrained=TAG, or "
+            "give a checkpoint that holds the CLIP."
         )
     backbone.load_weights(fetch(backbone.weights_name))
 
 
 def official_state_dict(method: nn.Module, *, training_classes: int) -> dict[str, Tensor]:
-    """The method's state dict under the official names, with the loss's buffer, as the official code saves it."""
+    """The method's state dict under the official names, with the loss's buffer, as officially saved."""
     state = {official_key(key): tensor for key, tensor in method.state_dict().items()}
     weight = torch.ones(training_classes + 1)
     weight[-1] = 0.1

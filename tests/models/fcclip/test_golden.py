@@ -1,7 +1,7 @@
 """FC-CLIP against the official code, stage by stage, on seeded weights and drawn pictures.
 
-Tolerances are some ten times what an independent implementation showed; decoder logits are held at 2e-4, since a
-looser bound misses a wrong logit scale.
+Tolerances are some ten times what an independent implementation showed; decoder logits are held at 2e-4,
+since a looser bound misses a wrong logit scale.
 """
 
 from pathlib import Path
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from golden.scene import scene
 from helpers.tiny_fcclip import Golden
+from torch import Tensor
+
 from ovseg.models.common.linear import linear_backend
 from ovseg.models.common.merge import Geometry, MergeRules, Views, merge_masks
 from ovseg.models.common.preprocess import normalise_and_pad
@@ -21,7 +21,11 @@ from ovseg.models.common.stopwatch import Stopwatch
 from ovseg.models.fcclip.method import FCCLIP, NamedMasks
 from ovseg.types import TASKS, TextEmbeddings
 
-PICTURES = {"A": (scene(192, 256, 3),), "B": (scene(150, 200, 4),), "AB": (scene(192, 256, 3), scene(150, 200, 4))}
+PICTURES = {
+    "A": (scene(192, 256, 3),),
+    "B": (scene(150, 200, 4),),
+    "AB": (scene(192, 256, 3), scene(150, 200, 4)),
+}
 SIZES = {"A": ((192, 256),), "B": ((225, 300),), "AB": ((192, 256), (225, 300))}
 
 
@@ -153,7 +157,13 @@ def _check_instances(golden: Golden, key: str, result: Views) -> None:
 @pytest.mark.parametrize(("tag", "index"), [("A", 0), ("B", 0), ("AB", 0), ("AB", 1)])
 @pytest.mark.parametrize(("overlap", "object_mask"), [(0.8, 0.0), (0.0, 0.0), (0.3, 0.0), (0.8, 0.4)])
 def test_panoptic(
-    golden: Golden, method: FCCLIP, text: TextEmbeddings, tag: str, index: int, overlap: float, object_mask: float
+    golden: Golden,
+    method: FCCLIP,
+    text: TextEmbeddings,
+    tag: str,
+    index: int,
+    overlap: float,
+    object_mask: float,
 ) -> None:
     named = run(method, text, tag)
     rules = MergeRules(object_mask_threshold=object_mask, overlap_threshold=overlap)

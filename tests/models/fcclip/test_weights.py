@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny_fcclip import GOLDEN, Golden
 from safetensors.torch import save_file
 
-from helpers.tiny_fcclip import GOLDEN, Golden
 from ovseg.errors import WeightsError
 from ovseg.models.common.text import TextCache
 from ovseg.models.fcclip.backbone import clip_convnext, clip_resnet

@@ -1,8 +1,9 @@
 """The small FC-CLIPs of the golden files: built, seeded and saved as an official checkpoint."""
 
 import json
+import tempfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ class Golden:
 
     def official_state(self) -> dict[str, torch.Tensor]:
         """The seeded weights under the official names, all keys of the official model."""
+        return dict(self._official_state)
+
+    @cached_property
+    def _official_state(self) -> dict[str, torch.Tensor]:
         shapes = {
             key: (shape, getattr(torch, dtype[6:]))
             for key, (shape, dtype) in self.facts["state_dict"].items()
@@ -116,6 +121,19 @@ class Golden:
         method.load_weights(self.checkpoint(folder))
         method.prepare(device=torch.device("cpu"), precision="fp32")
         return method
+
+
+@cache
+def read_golden(name: str) -> Golden:
+    """One golden file, read once."""
+    return Golden(name)
+
+
+@cache
+def golden_method(name: str) -> FCCLIP:
+    """The method of a golden file with its weights; shared, so to be changed by monkeypatch only."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read_golden(name).load(Path(folder))
 
 
 def _entry(names: str, thing: int) -> ClassEntry:

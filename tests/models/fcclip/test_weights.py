@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.tiny_fcclip import GOLDEN, Golden
+from helpers.tiny_fcclip import GOLDEN, Golden, read_golden
 from safetensors.torch import save_file
 
 from ovseg.errors import WeightsError
@@ -48,7 +48,7 @@ def test_keys_and_shapes_are_the_official_ones(architecture: str, tag: str) -> N
 
 @pytest.fixture(scope="module")
 def golden() -> Golden:
-    return Golden("tiny")
+    return read_golden("tiny")
 
 
 def fill(golden: Golden, state: dict[str, torch.Tensor], folder: Path, name: str = "weights.pth") -> FCCLIP:

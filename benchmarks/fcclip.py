@@ -1,7 +1,7 @@
 """FC-CLIP from picture to masks, against the plain forward of its own image trunk.
 
-The trunk's eager float32 forward is work that no implementation can leave out, and is the same for all of them, so
-the ratio to it can be compared between machines. The official code's is 2.06.
+The trunk's eager float32 forward is work that no implementation can leave out and that is the same for all of
+them, so the ratio to it can be compared between machines. The official code's is 2.06 (on a Zen 5).
 """
 
 import copy
@@ -11,19 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
-import numpy as np
-import torch
-
 import machine
+import torch
 from golden.scene import scene
 from helpers.tiny_fcclip import Golden
-from ovseg.models.common.linear import chosen_backend
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ovseg.models.common.linear import best_of, chosen_backend, linear, linear_backend
 from ovseg.models.common.precision import bf16_gain, compute_dtype
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
 from ovseg.models.fcclip.method import FCCLIP
+from ovseg.models.fcclip.weights import official_state_dict
 from ovseg.run.load import load_method
-from ovseg.types import TASKS
-from ovseg.vocabulary import load_vocabulary
+from ovseg.types import TASKS, Image
+from ovseg.vocabulary import Vocabulary
 
 T = TypeVar("T")
 
@@ -50,35 +52,49 @@ class PredictSpeed(TypedDict):
     linear: str
 
 
-def measure(
-    *, precision: str, device: torch.device, height: int, width: int, repeats: int, vocabulary: str
-) -> PredictSpeed:
-    """Time one picture on random weights, in turns with the trunk alone."""
-    picture = scene(height, width, 5)
-    classes = load_vocabulary(vocabulary)
-    method = load_method("fcclip", weights="random", device=device)
-    assert isinstance(method, FCCLIP)
-    trunk = copy.deepcopy(method.backbone.clip.visual.trunk)
-    method.prepare(device=device, precision=precision)
-    resized = resize_short_side(picture, method.short_side, method.long_side)
-    pixels = torch.from_numpy(np.array(resized))[None].to(device)
-    network_input = normalise_and_pad(pixels, method.backbone.spec, 32)
+class Floor(TypedDict):
+    """What the ratio could be if every multiplication ran at the best rate of this processor and all else were free.
 
-    def reference() -> None:
-        with torch.no_grad():
-            trunk.forward_features(network_input)
+    Attributes:
+        trunk_gflop, predict_gflop: multiplications and additions of the trunk and of the whole prediction.
+        trunk_gflops: rate at which the eager trunk runs.
+        best_gflops: rate of the faster library on large float32 products.
+        ratio: predict_gflop / best_gflops over the eager trunk's seconds.
+    """
+
+    trunk_gflop: float
+    predict_gflop: float
+    trunk_gflops: float
+    best_gflops: float
+    ratio: float
+
+
+def save_checkpoint(folder: Path) -> Path:
+    """A full-size checkpoint in the official layout with random weights."""
+    method = load_method("fcclip", weights="random", text_cache=False)
+    assert isinstance(method, FCCLIP)
+    path = folder / "fcclip_random.pth"
+    torch.save({"model": official_state_dict(method, training_classes=133)}, path)
+    return path
+
+
+def measure(
+    *,
+    checkpoint: Path,
+    precision: str,
+    device: torch.device,
+    picture: Image,
+    vocabulary: Vocabulary,
+    repeats: int,
+) -> PredictSpeed:
+    """Time one picture in turns with the trunk alone, then take the peak of one more prediction."""
+    method = load_method("fcclip", weights=checkpoint, device=device, precision=precision)
+    assert isinstance(method, FCCLIP)
 
     def predict() -> dict[str, float]:
-        return dict(method.predict_batch([picture], classes, tasks=TASKS)[0].seconds)
+        return dict(method.predict_batch([picture], vocabulary, tasks=TASKS)[0].seconds)
 
-    predict(), reference()
-    seconds, trunk_seconds, stages = [], [], []
-    for _ in range(repeats):
-        trunk_seconds.append(_timed(reference, device)[0])
-        spent, split = _timed(predict, device)
-        seconds.append(spent)
-        stages.append(split)
-    del trunk
+    seconds, trunk_seconds, stages = _in_turns(predict, _trunk(method, picture), device, repeats)
     machine.reset_peak(device)
     predict()
     return PredictSpeed(
@@ -92,10 +108,28 @@ def measure(
     )
 
 
-def bf16_agreement(folder: Path) -> dict[str, float]:
-    """Share of pixels whose semantic class bf16 leaves as it is, on the golden models, pictures and 8 more scenes.
+def floor(*, checkpoint: Path, picture: Image, vocabulary: Vocabulary, trunk_seconds: float) -> Floor:
+    """Count the work and the best rate on the CPU; see `Floor`."""
+    method = load_method("fcclip", weights=checkpoint, device="cpu")
+    assert isinstance(method, FCCLIP)
+    trunk = _gflop(_trunk(method, picture))
+    method.embed(method.backbone, vocabulary)  # counted apart: once per vocabulary
+    with linear_backend("plain"):
+        whole = _gflop(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))
+    best = max(_product_rate("plain"), _product_rate("onednn"))
+    return Floor(
+        trunk_gflop=trunk,
+        predict_gflop=whole,
+        trunk_gflops=trunk / trunk_seconds,
+        best_gflops=best,
+        ratio=whole / best / trunk_seconds,
+    )
 
-    The image tower is put into bf16 here even where `compute_dtype` would keep float32 because that is faster.
+
+def bf16_agreement(folder: Path) -> dict[str, float]:
+    """Share of pixels whose semantic class bf16 leaves as it is, on the golden pictures and 8 more scenes.
+
+    The image tower is put into bf16 here even where `compute_dtype` would keep float32 because it is faster.
     """
     pictures = [scene(192, 256, 3), scene(150, 200, 4), *(scene(192, 256, seed) for seed in range(10, 18))]
     shares = {}
@@ -106,9 +140,48 @@ def bf16_agreement(folder: Path) -> dict[str, float]:
         exact = [method.predict(picture, golden.vocabulary).semantic for picture in pictures]
         method.backbone.set_image_dtype(torch.bfloat16)
         rough = [method.predict(picture, golden.vocabulary).semantic for picture in pictures]
-        same = [float((a == b).float().mean()) for a, b in zip(exact, rough, strict=True)]
-        shares[name] = statistics.mean(same)
+        shares[name] = statistics.mean(
+            float((a == b).float().mean()) for a, b in zip(exact, rough, strict=True)
+        )
     return {**shares, "bf16_rate_over_fp32": bf16_gain(torch.get_num_threads())}
+
+
+def _trunk(method: FCCLIP, picture: Image) -> Callable[[], Tensor]:
+    """The eager float32 forward of a copy of the trunk on the picture's network input."""
+    trunk = copy.deepcopy(method.backbone.clip.visual.trunk).float()
+    resized = resize_short_side(picture, method.short_side, method.long_side)
+    pixels = torch.tensor(resized)[None].to(method.device)
+    network_input = normalise_and_pad(pixels, method.backbone.spec, 32)
+    return torch.no_grad()(lambda: trunk.forward_features(network_input))
+
+
+def _in_turns(
+    predict: Callable[[], dict[str, float]],
+    reference: Callable[[], Tensor],
+    device: torch.device,
+    repeats: int,
+) -> tuple[list[float], list[float], list[dict[str, float]]]:
+    predict(), reference()  # not counted
+    seconds, reference_seconds, stages = [], [], []
+    for _ in range(repeats):
+        reference_seconds.append(_timed(reference, device)[0])
+        spent, split = _timed(predict, device)
+        seconds.append(spent)
+        stages.append(split)
+    return seconds, reference_seconds, stages
+
+
+def _gflop(work: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
+
+
+def _product_rate(backend: str) -> float:
+    x, weight = torch.randn(4096, 1536), torch.randn(1536, 1536)
+    with torch.no_grad(), linear_backend(backend):
+        seconds = best_of(lambda: linear(x, weight), repeats=10)
+    return 2 * x.numel() * weight.shape[0] / seconds / 1e9
 
 
 def _timed(work: Callable[[], T], device: torch.device) -> tuple[float, T]:

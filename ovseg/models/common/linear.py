@@ -10,7 +10,7 @@ With gradients, or on another device, everything here is plain PyTorch.
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 Activation = Literal["none", "relu", "gelu", "quick_gelu"]
 Backend = Literal["plain", "onednn"]
@@ -27,11 +26,17 @@ Backend = Literal["plain", "onednn"]
 HIDDEN_BYTES = 2 << 20
 """Hidden-layer bytes of one slice of rows: about the second-level cache of a core."""
 
-PACKING_GAIN = 1.15
-"""oneDNN must be this much faster before it is worth a second, packed copy of the weights."""
+ROWS_TO_PACK = 512
+"""Rows from which on putting the weight into oneDNN's order costs little beside the product itself.
+
+The packed copy lives for one call only: keeping it would be faster by some hundredths and would hold every
+weight in memory twice.
+"""
+
+GAIN_TO_PACK = 1.2
+"""How much faster oneDNN must be in the measurement, which sees the machine's noise too."""
 
 _forced: ContextVar[Backend | None] = ContextVar("ovseg_linear_backend", default=None)
-_packed: "WeakIdKeyDictionary" = WeakIdKeyDictionary()
 
 
 def linear(
@@ -41,10 +46,7 @@ def linear(
     activation: Activation = "none",
 ) -> Float[Tensor, "*n o"]:
     """``activation(x @ weight.T + bias)``."""
-    if _is_plain(x, weight):
-        y = F.linear(x, weight, bias)
-        return _activate(y, activation, in_place=not y.requires_grad)
-    return _onednn(x, weight, bias, activation)
+    return _prepared(weight, bias, activation, _rows(x), x)(x)
 
 
 def mlp(
@@ -54,14 +56,15 @@ def mlp(
     activation: Activation,
 ) -> Float[Tensor, "*n o"]:
     """Two linear layers with an activation between; `first` and `second` are (weight, bias)."""
+    up = _prepared(*first, activation, _rows(x), x)
+    down = _prepared(*second, "none", _rows(x), x)
     if x.device.type != "cpu" or torch.is_grad_enabled():
-        return linear(linear(x, *first, activation), *second)
+        return down(up(x))
     rows = x.reshape(-1, x.shape[-1])
     step = max(64, HIDDEN_BYTES // (x.element_size() * first[0].shape[0]))
     out = rows.new_empty(rows.shape[0], second[0].shape[0])
     for start in range(0, rows.shape[0], step):
-        hidden = linear(rows[start : start + step], *first, activation)
-        out[start : start + step] = linear(hidden, *second)
+        out[start : start + step] = down(up(rows[start : start + step]))
     return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
@@ -80,15 +83,36 @@ def chosen_backend(dtype: torch.dtype) -> Backend:
     return _forced.get() or _fastest(dtype, torch.get_num_threads())
 
 
-def _is_plain(x: Tensor, weight: Tensor) -> bool:
-    if x.device.type != "cpu" or torch.is_grad_enabled():
-        return True
-    if x.dtype not in (torch.float32, torch.bfloat16) or weight.numel() < 1 << 14:
-        return True
-    return chosen_backend(x.dtype) == "plain"
+def _rows(x: Tensor) -> int:
+    return x.numel() // max(1, x.shape[-1])
 
 
-def _activate(y: Tensor, activation: Activation, *, in_place: bool) -> Tensor:
+def _prepared(
+    weight: Tensor, bias: Tensor | None, activation: Activation, rows: int, x: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """The layer as a function of its input, with the weight packed if that serves `rows` rows like `x`."""
+    if _is_plain(x, rows):
+        return lambda y: _activate(F.linear(y, weight, bias), activation)
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
+    fused = activation if activation in ("relu", "gelu") else "none"
+
+    def onednn(y: Tensor) -> Tensor:
+        # oneDNN's erf GELU is called "none" there: the word names the approximation.
+        z: Tensor = torch.ops.mkldnn._linear_pointwise(y, packed, bias, fused, [], "none")
+        return z if fused == activation else _activate(z, activation)
+
+    return onednn
+
+
+def _is_plain(x: Tensor, rows: int) -> bool:
+    if x.device.type != "cpu" or torch.is_grad_enabled() or rows < ROWS_TO_PACK:
+        return True
+    return x.dtype not in (torch.float32, torch.bfloat16) or chosen_backend(x.dtype) == "plain"
+
+
+def _activate(y: Tensor, activation: Activation) -> Tensor:
+    """In place where no gradient needs the values before."""
+    in_place = not y.requires_grad
     match activation:
         case "relu":
             return y.relu_() if in_place else y.relu()
@@ -100,42 +124,18 @@ def _activate(y: Tensor, activation: Activation, *, in_place: bool) -> Tensor:
             return y
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
-    packed = _pack(weight)
-    fused = activation if activation in ("relu", "gelu") else "none"
-    # oneDNN's erf GELU is called "none" there: the word names the approximation.
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, fused, [], "none")
-    return y if fused == activation else _activate(y, activation, in_place=True)
-
-
-def _pack(weight: Tensor) -> Tensor:
-    """The weight in oneDNN's blocked layout; made once per weight and again when the weight has changed."""
-    known: tuple[int, Tensor] | None = _packed.get(weight)
-    if known is not None and known[0] == weight._version:
-        return known[1]
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
-    _packed[weight] = (weight._version, packed)
-    return packed
-
-
-def release(weights: Iterable[Tensor]) -> None:
-    """Give back the packed copies of weights that will not be used for a while."""
-    for weight in weights:
-        _packed.pop(weight, None)
-
-
 @functools.cache
 def _fastest(dtype: torch.dtype, threads: int) -> Backend:
     """Time one perceptron of a ConvNeXt-L's size with each backend; `threads` only keys the memory."""
     if not torch.backends.mkldnn.is_available():
         return "plain"
-    x, w1, w2 = (torch.ones(size, dtype=dtype) for size in ((1024, 384), (1536, 384), (384, 1536)))
+    x, w1, w2 = (torch.ones(size, dtype=dtype) for size in ((4096, 384), (1536, 384), (384, 1536)))
     seconds = {}
     backends: tuple[Backend, ...] = ("plain", "onednn")
     for backend in backends:
         with linear_backend(backend), torch.no_grad():
-            seconds[backend] = best_of(lambda: mlp(x, (w1, None), (w2, None), "gelu"), repeats=5)
-    return "onednn" if seconds["plain"] > PACKING_GAIN * seconds["onednn"] else "plain"
+            seconds[backend] = best_of(lambda: mlp(x, (w1, None), (w2, None), "gelu"), repeats=8)
+    return "onednn" if seconds["plain"] > GAIN_TO_PACK * seconds["onednn"] else "plain"
 
 
 def best_of(work: Callable[[], object], *, repeats: int) -> float:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from ovseg.errors import ConfigError, VocabularyError
 from ovseg.models.common.fingerprint import Fingerprint
-from ovseg.models.common.linear import Activation, linear, mlp, release
+from ovseg.models.common.linear import Activation, linear, mlp
 
 TOKENS_PER_BATCH = 4096
 """Bounds the memory of a forward pass: 50 MB for the widest activation of a tower of width 768."""
@@ -84,8 +84,6 @@ class ClipTextEncoder:
         for batch in _batches(order, [len(ids) for ids in tokens]):
             packed = _pack([tokens[index] for index in batch], device)
             features[torch.tensor(batch, device=device)] = _forward(self._clip, packed)
-        # Names are encoded once, pictures for hours: these copies would stand in their way.
-        release(parameter for _, parameter in _text_parameters(self._clip))
         return features
 
     def fingerprint(self) -> str:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ovseg.models.common.group_norm import group_norm
 from ovseg.models.common.linear import linear, mlp
 from ovseg.models.fcclip.attention import sine_positions
 from ovseg.models.fcclip.deformable_attention import DeformableAttention
@@ -62,17 +63,18 @@ class EncoderLayer(nn.Module):
 
 
 class NormedConv(nn.Module):
-    """A convolution without bias and a group norm."""
+    """A convolution without bias, a group norm and, if asked, a ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, kernel: int, relu: bool) -> None:
         super().__init__()
+        self.relu = relu
         self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.GroupNorm(GROUPS, outputs)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
-        """Convolve and normalise."""
+        """Convolve, normalise, clip."""
         convolved = conv1x1(self.conv, x) if self.conv.kernel_size == (1, 1) else self.conv(x)
-        return group_norm(self.norm, convolved)
+        return group_norm(self.norm, convolved, relu=self.relu)
 
 
 class PixelDecoder(nn.Module):
@@ -99,8 +101,8 @@ class PixelDecoder(nn.Module):
             EncoderLayer(dim=dim, heads=heads, levels=len(self.strides), points=points, ffn=ffn)
             for _ in range(layers)
         )
-        self.lateral = NormedConv(channels[4], dim, kernel=1)
-        self.output = NormedConv(dim, dim, kernel=3)
+        self.lateral = NormedConv(channels[4], dim, kernel=1, relu=False)
+        self.output = NormedConv(dim, dim, kernel=3, relu=True)
         self.mask_features = nn.Conv2d(dim, dim, 1)
         nn.init.normal_(self.level_embed)
 
@@ -112,10 +114,11 @@ class PixelDecoder(nn.Module):
             for (conv, norm), stride in zip(projections, self.strides, strict=True)
         ]
         levels = self._encode(maps)
-        finest = F.interpolate(levels[-1], size=pyramid[4].shape[-2:], mode="bilinear", align_corners=False)
-        fused = F.relu(self.output(self.lateral(pyramid[4]) + finest))
-        features = conv1x1(self.mask_features, fused).contiguous()
-        return DecodedPixels(mask_features=features, levels=tuple(levels))
+        # Cloned: interpolation takes its fast path for whole channels-last tensors only, not for views.
+        finest = levels[-1].clone(memory_format=torch.channels_last)
+        finest = F.interpolate(finest, size=pyramid[4].shape[-2:], mode="bilinear", align_corners=False)
+        fused = self.output(self.lateral(pyramid[4]).add_(finest))
+        return DecodedPixels(mask_features=conv1x1(self.mask_features, fused), levels=tuple(levels))
 
     def _encode(self, maps: Sequence[Float[Tensor, "b c _ _"]]) -> list[Float[Tensor, "b c _ _"]]:
         sizes = [(m.shape[-2], m.shape[-1]) for m in maps]
@@ -138,16 +141,6 @@ class PixelDecoder(nn.Module):
 def conv1x1(conv: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
     """A 1 x 1 convolution as a linear layer over positions; cheap where `x` is in channels-last order."""
     return linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias).permute(0, 3, 1, 2)
-
-
-def group_norm(norm: nn.GroupNorm, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """Group norm in the ordinary memory order.
-
-    PyTorch's kernel for channels-last features takes the variance as a difference of large sums: on groups of
-    nearly constant features it was seen to lose two digits of float32.
-    """
-    normalised: Tensor = norm(x.contiguous())
-    return normalised
 
 
 def _cell_centres(height: int, width: int, *, device: torch.device) -> Float[Tensor, "s 2"]:

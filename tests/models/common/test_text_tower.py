@@ -9,7 +9,7 @@ from helpers.tiny_clip import golden_clip, tiny_clip
 from open_clip.tokenizer import SimpleTokenizer
 
 from ovseg.errors import ConfigError, VocabularyError
-from ovseg.models.common import linear, text_tower
+from ovseg.models.common import text_tower
 from ovseg.models.common.linear import linear_backend
 from ovseg.models.common.text_tower import ClipTextEncoder, PromptTooLongError
 from ovseg.vocabulary import load_templates
@@ -42,17 +42,6 @@ def test_equals_open_clip_at_77_tokens(quick_gelu, backend):
     expected = reference(clip, PROMPTS)
     assert expected.abs().mean() > 0.3
     torch.testing.assert_close(features, expected, rtol=0, atol=5e-6)
-
-
-def test_packed_weights_are_given_back(monkeypatch):
-    clip = tiny_clip()
-    packed = []
-    pack = linear._pack
-    monkeypatch.setattr(linear, "_pack", lambda weight: packed.append(weight) or pack(weight))
-    with linear_backend("onednn"):
-        ClipTextEncoder(clip, TOKENIZER).encode(PROMPTS)
-    assert packed
-    assert not any(weight in linear._packed for weight in packed)
 
 
 def test_activation_matters_here():

@@ -171,17 +171,17 @@ def geometric_ensemble(
     The joined scores are softmaxed and scaled by 1 - v, where v is the in-vocabulary probability of void,
     which becomes the last column. Where `valid` is False, w is 0.
 
-    Source: paper, equation 7; official `fcclip.py`. The powers are taken with `pow`, so that a weight of 0
-    gives 1 even for a probability that is not a number.
+    Source: paper, equation 7; official `fcclip.py`. Taken in logarithms, which stay finite where probabilities
+    underflow; a weight of 0 leaves out even a probability that is not a number, as a power of 0 does.
 
     Returns:
         log(probability + 1e-8).
     """
-    p_in = evidence.in_vocabulary[..., :-1].softmax(-1)
-    p_out = evidence.out_of_vocabulary[..., :-1].softmax(-1)
-    weight = torch.where(is_seen, alpha, beta).to(p_in.dtype).expand_as(p_in)
+    log_in = evidence.in_vocabulary[..., :-1].log_softmax(-1)
+    log_out = evidence.out_of_vocabulary[..., :-1].log_softmax(-1)
+    weight = torch.where(is_seen, alpha, beta).to(log_in.dtype).expand_as(log_in)
     if valid is not None:
         weight = weight * valid[..., None]
-    joined = (p_in ** (1 - weight) * p_out**weight).log()
+    joined = (1 - weight) * log_in + (weight * log_out).masked_fill(weight == 0, 0.0)
     void = evidence.in_vocabulary.softmax(-1)[..., -1:]
     return (torch.cat([joined.softmax(-1) * (1 - void), void], -1) + 1e-8).log()

@@ -1,5 +1,6 @@
 """open_clip's models and tokenizers by architecture, without weights."""
 
+import inspect
 import json
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,13 +23,15 @@ def build_clip(architecture: str, *, openai: bool) -> tuple[open_clip.CLIP, Simp
             says.
 
     Raises:
-        ConfigError: the architecture is unknown, or not one of the plain two-tower kind.
+        ConfigError: the architecture is unknown, not of the plain two-tower kind, or its file is damaged.
     """
     config = _clip_config(architecture)
-    if "hf_model_name" in config["text_cfg"] or "hf_tokenizer_name" in config["text_cfg"]:
+    foreign = set(config).difference(inspect.signature(open_clip.CLIP).parameters)
+    foreign.update({"hf_model_name", "hf_tokenizer_name"}.intersection(config["text_cfg"]))
+    if foreign:
         raise ConfigError(
-            f"The CLIP architecture '{architecture}' has a text tower of the transformers library; "
-            "ovseg supports those of open_clip itself, for example convnext_large_d_320 or RN50."
+            f"The CLIP architecture '{architecture}' is not of open_clip's plain two-tower kind: it has "
+            f"{', '.join(sorted(foreign))}. ovseg supports for example convnext_large_d_320 and RN50."
         )
     config["quick_gelu"] = bool(config.get("quick_gelu")) or openai
     clip = open_clip.CLIP(**config)
@@ -51,6 +54,7 @@ def clip_state(state: dict[str, torch.Tensor], *, source: str) -> dict[str, torc
 
 
 _EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+_REQUIRED = frozenset(("embed_dim", "vision_cfg", "text_cfg"))
 
 
 def _clip_config(architecture: str) -> dict[str, Any]:
@@ -58,8 +62,7 @@ def _clip_config(architecture: str) -> dict[str, Any]:
     if path.suffix == ".json":
         if not path.is_file():
             raise ConfigError(f"The CLIP architecture file '{path}' does not exist.")
-        config: dict[str, Any] = json.loads(path.read_text())
-        return config
+        return _read_config(path)
     known = open_clip.get_model_config(architecture)
     if known is None:
         near = get_close_matches(architecture, open_clip.list_models(), n=3)
@@ -69,3 +72,17 @@ def _clip_config(architecture: str) -> dict[str, Any]:
             "`python -c 'import open_clip; print(open_clip.list_models())'` lists all."
         )
     return dict(known)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"The CLIP architecture file '{path}' is no JSON: {error}.") from error
+    lacking = _REQUIRED.difference(config) if isinstance(config, dict) else _REQUIRED
+    if lacking:
+        raise ConfigError(
+            f"The CLIP architecture file '{path}' lacks {', '.join(sorted(lacking))}. It must look like "
+            "one of open_clip's own files in open_clip/model_configs."
+        )
+    return dict(config)

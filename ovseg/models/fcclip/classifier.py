@@ -171,8 +171,8 @@ def geometric_ensemble(
     The joined scores are softmaxed and scaled by 1 - v, where v is the in-vocabulary probability of void,
     which becomes the last column. Where `valid` is False, w is 0.
 
-    Source: paper, equation 7; official `fcclip.py`. Taken in logarithms, which stay finite where probabilities
-    underflow; a weight of 0 leaves out even a probability that is not a number, as a power of 0 does.
+    Source: paper, equation 7; official `fcclip.py`. Taken in logarithms, which stay finite where
+    probabilities underflow; a weight of 0 leaves out even a probability that is not a number.
 
     Returns:
         log(probability + 1e-8).

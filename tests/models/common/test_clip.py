@@ -1,0 +1,128 @@
+"""CLIPs by architecture: what is built, and what is said of those that are not."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from helpers.tiny_fcclip import read_golden
+
+from ovseg.errors import ConfigError, WeightsError
+from ovseg.models.common.clip import build_clip, clip_state
+
+
+@pytest.fixture
+def config() -> dict:
+    """Of a very small CLIP, as open_clip's own files have it."""
+    return json.loads(json.dumps(read_golden("tiny").facts["clip_config"]))
+
+
+def write(folder: Path, config: object) -> str:
+    path = folder / "small.json"
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
+    return str(path)
+
+
+def test_an_architecture_by_name() -> None:
+    with torch.device("meta"):
+        clip, tokenizer = build_clip("RN50", openai=False)
+    assert isinstance(clip, open_clip.CLIP)
+    assert all(parameter.is_meta for parameter in clip.parameters())
+    assert clip.text_projection.shape == (512, 1024)
+    assert tokenizer.context_length == 77
+
+
+def test_an_architecture_by_file(tmp_path: Path, config: dict) -> None:
+    config["text_cfg"]["context_length"] = 20
+    with torch.device("meta"):
+        clip, tokenizer = build_clip(write(tmp_path, config), openai=False)
+    assert clip.text_projection.shape == (64, 64)
+    assert clip.context_length == tokenizer.context_length == 20
+
+
+@pytest.mark.parametrize(
+    ("in_file", "openai", "quick"), [(None, False, False), (None, True, True), (True, False, True)]
+)
+def test_openai_s_weights_need_quick_gelu(
+    tmp_path: Path, config: dict, in_file: bool | None, openai: bool, quick: bool
+) -> None:
+    if in_file is not None:
+        config["quick_gelu"] = in_file
+    with torch.device("meta"):
+        clip, _ = build_clip(write(tmp_path, config), openai=openai)
+    activation = clip.transformer.resblocks[0].mlp.gelu
+    assert isinstance(activation, open_clip.transformer.QuickGELU) == quick
+
+
+def test_an_unknown_architecture_suggests_near_ones() -> None:
+    with pytest.raises(ConfigError) as error:
+        build_clip("convnext_large_d_32", openai=False)
+    message = str(error.value)
+    assert message.startswith(
+        "open_clip has no architecture 'convnext_large_d_32'. Did you mean convnext_large_d"
+    )
+    assert "convnext_large_d_320" in message
+    assert message.endswith("`python -c 'import open_clip; print(open_clip.list_models())'` lists all.")
+
+
+def test_an_unknown_architecture_without_near_ones() -> None:
+    with pytest.raises(ConfigError) as error:
+        build_clip("xyzzy", openai=False)
+    assert "'xyzzy'. `python" in str(error.value)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        build_clip(str(tmp_path / "none.json"), openai=False)
+    assert str(error.value) == f"The CLIP architecture file '{tmp_path / 'none.json'}' does not exist."
+
+
+def test_a_file_that_is_no_json(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"The CLIP architecture file '.*small\.json' is no JSON: Expecting"
+    ):
+        build_clip(write(tmp_path, "embed_dim: 64"), openai=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "lacking"),
+    [({"embed_dim": 64}, "text_cfg, vision_cfg"), ([64], "embed_dim, text_cfg, vision_cfg")],
+)
+def test_a_file_that_describes_no_clip(tmp_path: Path, content: object, lacking: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build_clip(write(tmp_path, content), openai=False)
+    assert f"lacks {lacking}. It must look like one of open_clip's own files" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "foreign"),
+    [
+        ("roberta-ViT-B-32", "hf_model_name, hf_tokenizer_name"),
+        ("EVA02-B-16", "custom_text"),
+        ("coca_ViT-B-32", "custom_text, multimodal_cfg"),
+    ],
+)
+def test_other_kinds_of_models_are_refused(architecture: str, foreign: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build_clip(architecture, openai=False)
+    assert str(error.value) == (
+        f"The CLIP architecture '{architecture}' is not of open_clip's plain two-tower kind: it has "
+        f"{foreign}. ovseg supports for example convnext_large_d_320 and RN50."
+    )
+
+
+def test_a_file_of_weights_loses_what_is_no_parameter() -> None:
+    kept = {"token_embedding.weight": torch.zeros(1), "visual.conv1.weight": torch.ones(1)}
+    extras = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+    state = {**kept, **{name: torch.zeros(1) for name in extras}}
+    assert clip_state(state, source="file.pt") == kept
+
+
+def test_a_file_without_a_text_tower() -> None:
+    with pytest.raises(WeightsError) as error:
+        clip_state({"visual.conv1.weight": torch.ones(1)}, source="file.pt")
+    assert str(error.value) == (
+        "file.pt is no CLIP of open_clip: it has no 'token_embedding.weight'. "
+        "Give the file of a model with an image and a text tower."
+    )

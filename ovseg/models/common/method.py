@@ -53,7 +53,7 @@ class BaseMethod(nn.Module, ABC):
         """Move to a device and choose the number format of the heavy parts."""
 
     def predict(
-        self, image: ImageLike, vocabulary: VocabularyLike, *, tasks: Sequence[Task] = TASKS
+        self, image: ImageLike, vocabulary: VocabularyLike, *, tasks: Sequence[str] = TASKS
     ) -> Prediction:
         """Segment one picture.
 
@@ -61,7 +61,7 @@ class BaseMethod(nn.Module, ABC):
             image: a path, a PIL picture, or a uint8 RGB array (height, width, 3).
             vocabulary: a `Vocabulary`, the name of a built-in one, the path of a class file, or class names
                 such as ``["cat", "dog|puppy", "stuff:grass"]``.
-            tasks: the views to make.
+            tasks: the views to make, of "semantic", "panoptic" and "instance".
 
         Raises:
             DataError: the picture cannot be read.
@@ -81,12 +81,14 @@ class BaseMethod(nn.Module, ABC):
         )
 
 
-def checked_tasks(tasks: Sequence[Task]) -> tuple[Task, ...]:
+def checked_tasks(tasks: Sequence[str]) -> tuple[Task, ...]:
     """The tasks without repeats, in the canonical order.
 
     Raises:
-        ConfigError: there is none, or one is unknown.
+        ConfigError: there is none, one is unknown, or they are no list.
     """
+    if isinstance(tasks, str):
+        raise ConfigError(f"tasks={tasks!r} is a lone name. Give a list: tasks=[{tasks!r}].")
     unknown = [task for task in tasks if task not in TASKS]
     if unknown or not tasks:
         given = ", ".join(map(repr, unknown)) or "none"

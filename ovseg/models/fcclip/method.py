@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -116,7 +117,9 @@ class FCCLIP(BaseMethod):
         predictions: dict[int, Prediction] = {}
         for group in _groups([picture.shape[:2] for picture in resized]):
             with watch.stage("preprocess"):
-                batch = torch.stack([torch.tensor(resized[index]) for index in group]).to(self.device)
+                batch = torch.stack([torch.tensor(np.ascontiguousarray(resized[i])) for i in group]).to(
+                    self.device
+                )
                 network_input = normalise_and_pad(batch, self.backbone.spec, SIZE_DIVISIBILITY)
             named = self.name_masks(network_input, text, watch)
             for place, index in enumerate(group):
@@ -126,7 +129,7 @@ class FCCLIP(BaseMethod):
                     picture=_size(images[index].shape[:2]),
                 )
                 predictions[index] = self._view(named, place, vocabulary, geometry, tasks, watch)
-        share = {name: seconds / len(images) for name, seconds in watch.seconds.items()}
+        share = {name: seconds / max(1, len(images)) for name, seconds in watch.seconds.items()}
         return [replace(predictions[index], seconds=share) for index in range(len(images))]
 
     def name_masks(

@@ -7,6 +7,7 @@ picture feeds all three views, so that memory does not grow with the picture or 
 Letters: q masks, k classes, h w the masks' grid, y x the picture, p pixels of a tile.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -147,18 +148,19 @@ class _Maps:
             axis_map(keep, out, device=device)
             for keep, out in zip(geometry.resized, geometry.picture, strict=True)
         ]
-        area = geometry.resized[0] * geometry.resized[1] / (geometry.picture[0] * geometry.picture[1])
-        self.shrink = max(1.0, area)
+        sizes = zip(geometry.resized, geometry.picture, strict=True)
+        self.shrink = math.prod(min(2.0, max(1.0, resized / picture)) for resized, picture in sizes)
 
     def scores(
         self, grid: Float[Tensor, "h w q"], classes: Float[Tensor, "q k"], tile: Tile
     ) -> Float[Tensor, "y x k"]:
         """Class scores made at the network's size and then resized to a tile of the picture."""
         rows, columns = self._to_picture
-        row_span, row_weights = rows.band(tile.rows.start, tile.rows.stop)
-        column_span, column_weights = columns.band(tile.columns.start, tile.columns.stop)
-        inside = resample(grid, *self._to_network, Tile(row_span, column_span)).sigmoid()
-        scores = inside @ classes
+        row_places, row_weights = rows.needed(tile.rows.start, tile.rows.stop)
+        column_places, column_weights = columns.needed(tile.columns.start, tile.columns.stop)
+        network = (self._to_network[0].only(row_places), self._to_network[1].only(column_places))
+        places = Tile(slice(0, len(row_places)), slice(0, len(column_places)))
+        scores = resample(grid, *network, places).sigmoid() @ classes
         part = Tile(slice(0, row_weights.shape[0]), slice(0, column_weights.shape[0]))
         return resample(scores, AxisMap(row_weights), AxisMap(column_weights), part)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -29,6 +29,16 @@ class AxisMap:
         used = (self.matrix[start:stop] != 0).any(0).nonzero()[:, 0]
         span = slice(int(used[0]), int(used[-1]) + 1)
         return span, self.matrix[start:stop, span]
+
+    def needed(self, start: int, stop: int) -> tuple[Int[Tensor, " i"], Float[Tensor, "o i"]]:
+        """As `band`, without what lies between: when an axis shrinks, most positions are not looked at."""
+        weights = self.matrix[start:stop]
+        used = (weights != 0).any(0).nonzero()[:, 0]
+        return used, weights[:, used]
+
+    def only(self, outputs: Int[Tensor, " o"]) -> "AxisMap":
+        """The map to some of the outputs."""
+        return AxisMap(self.matrix[outputs])
 
 
 @dataclass(frozen=True)

@@ -323,14 +323,36 @@ def test_a_mask_that_wins_only_outside_of_itself_is_dropped() -> None:
     assert_panoptic_is(views, made, rules)
 
 
-def test_memory_does_not_grow_with_classes_times_pixels() -> None:
-    """Whole, the scores would take 6.4 GB at 1333 x 1000 pixels, and 1.6 GB at half the side."""
-    classes = 1203
+def test_all_won_pixels_count_for_the_overlap() -> None:
+    """The first mask loses half of its own pixels and wins as many outside of itself."""
+    first, second = torch.empty(8, 8), torch.full((8, 8), -9.0)
+    first[:, :4], first[:, 4:6], first[:, 6:] = 3.0, -1.0, -9.0
+    second[:, :2], second[:, 6:] = 9.0, 9.0
+    class_logits = torch.tensor([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
+    made = Case(class_logits, torch.stack([first, second]), torch.tensor([True, True]), SQUARE)
+    views = made.views()
+    assert [(s.label, s.area) for s in views.panoptic.segments] == [(0, 16), (1, 32)]
+    assert_panoptic_is(views, made, MergeRules())
+
+
+def many_classes(geometry: Geometry) -> Case:
+    """LVIS's number of classes, and few masks, so that the masks themselves take little."""
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(4, classes + 1, generator=generator)
-    masks = torch.randn(4, 256, 336, generator=generator)
-    things = torch.ones(classes, dtype=torch.bool)
-    large = Case(logits, masks, things, Geometry((1024, 1344), (1000, 1333), (1000, 1333)))
-    assert peak_bytes(lambda: large.views(tasks=("semantic",))) < 64 << 20
-    small = Case(logits, masks, things, Geometry((512, 672), (500, 666), (300, 400)))
-    assert peak_bytes(lambda: small.views(tasks=("semantic",), semantic_resize="scores")) < 64 << 20
+    grid = (geometry.network[0] // 4, geometry.network[1] // 4)
+    logits = torch.randn(4, 1204, generator=generator)
+    return Case(
+        logits, torch.randn(4, *grid, generator=generator), torch.ones(1203, dtype=torch.bool), geometry
+    )
+
+
+def test_memory_does_not_grow_with_classes_times_pixels() -> None:
+    """Whole, the scores of a picture of 1333 x 1000 would take 6.4 GB."""
+    made = many_classes(Geometry((1024, 1344), (1000, 1333), (1000, 1333)))
+    assert peak_bytes(lambda: made.views(tasks=("semantic",))) < 64 << 20
+
+
+@pytest.mark.parametrize("picture", [(300, 400), (20, 27), (1, 2)])
+def test_memory_of_scores_before_resizing(picture: tuple[int, int]) -> None:
+    """Whole, they would take 1.6 GB, however small the picture."""
+    made = many_classes(Geometry((512, 672), (500, 666), picture))
+    assert peak_bytes(lambda: made.views(tasks=("semantic",), semantic_resize="scores")) < 64 << 20

@@ -28,7 +28,7 @@ def expected_size(height: int, width: int, short: int, long: int) -> tuple[int, 
 
 
 @pytest.mark.parametrize(
-    "size", [(480, 640), (640, 480), (500, 500), (333, 500), (200, 1000), (37, 41), (601, 17)]
+    "size", [(480, 640), (640, 480), (500, 500), (333, 500), (200, 1000), (100, 101), (37, 41), (601, 17)]
 )
 @pytest.mark.parametrize(("short", "long"), [(80, 133), (64, 64), (100, 1000)])
 def test_sizes(size: tuple[int, int], short: int, long: int) -> None:

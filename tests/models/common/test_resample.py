@@ -40,6 +40,18 @@ def test_a_band_holds_all_that_its_outputs_need(start: int, stop: int) -> None:
     assert span.stop - span.start <= (stop - start) * 5 // 20 + 2
 
 
+@pytest.mark.parametrize(("size", "out"), [(5, 20), (40, 4), (7, 7)])
+def test_what_outputs_need_one_by_one(size: int, out: int) -> None:
+    axis = axis_map(size, out, device=CPU)
+    x = torch.arange(float(size)) ** 2
+    for start, stop in ((0, 1), (1, 4), (0, out)):
+        places, weights = axis.needed(start, stop)
+        assert len(places) <= 2 * (stop - start)
+        assert torch.allclose(weights @ x[places], (axis.matrix @ x)[start:stop])
+    some = torch.tensor([3, 0])
+    assert torch.equal(axis.only(some).matrix, axis.matrix[[3, 0]])
+
+
 @pytest.mark.parametrize(
     ("size", "first", "keep", "out"), [(8, 32, 25, 40), (8, 32, 31, 9), (3, 12, 1, 5), (4, 16, 16, 1)]
 )

@@ -20,11 +20,15 @@ def pixels(batch: int = 2) -> DecodedPixels:
     return DecodedPixels(mask_features=torch.randn(batch, 8, 16, 24), levels=levels)
 
 
-def constant_logits(made: MaskDecoder, value: float) -> None:
-    """Every mask logit becomes `value` where the mask features are 1."""
+def given_masks(made: MaskDecoder, logits: Tensor) -> DecodedPixels:
+    """Make (16, 24) `logits` every query's mask before every layer, and pixels to go with them."""
     last = made.mask_embed.layers[-1]
     nn.init.zeros_(last.weight)
-    nn.init.constant_(last.bias, value / 8)
+    with torch.no_grad():
+        last.bias.copy_(torch.eye(8)[0])
+    given = pixels()
+    given.mask_features[:, 0] = logits
+    return given
 
 
 def seen_masks(made: MaskDecoder, given: DecodedPixels) -> list[Tensor]:
@@ -46,28 +50,24 @@ def test_levels_take_turns() -> None:
     assert [mask.shape[-1] for mask in masks] == [6, 24, 96, 6]
 
 
+LEFT = torch.arange(24).expand(16, -1) < 12
+"""The left half of the masks, and of the (4, 6) level that the second layer looks at."""
+
+
 @pytest.mark.parametrize("value", [0.0, -1e-9, 1e-9, 2.0])
 def test_a_logit_of_zero_is_not_blocked(value: float) -> None:
     """Nor is one so little below that its sigmoid rounds to a half, in float32 as in the official code."""
     made = decoder()
-    constant_logits(made, value)
-    given = pixels()
-    given = DecodedPixels(mask_features=torch.ones_like(given.mask_features), levels=given.levels)
-    assert not any(mask.any() for mask in seen_masks(made, given))
+    second = seen_masks(made, given_masks(made, torch.where(LEFT, value, -10.0)))[1].unflatten(-1, (4, 6))
+    assert not second[..., :3].any()
+    assert second[..., 3:].all()
 
 
 def test_a_query_that_is_off_everywhere_looks_everywhere() -> None:
     made = decoder()
-    constant_logits(made, -5.0)
-    given = pixels()
-    off = DecodedPixels(mask_features=torch.ones_like(given.mask_features), levels=given.levels)
-    assert not any(mask.any() for mask in seen_masks(made, off))
-    half = off.mask_features.clone()
-    half[..., 12:] = -1
-    masks = seen_masks(made, DecodedPixels(mask_features=half, levels=given.levels))
-    expected = torch.zeros(4, 6, dtype=torch.bool)
-    expected[:, :3] = True
-    assert torch.equal(masks[1], expected.flatten().expand_as(masks[1]))
+    masks = seen_masks(made, given_masks(made, torch.full((16, 24), -5.0)))
+    assert len(masks) == 4
+    assert not any(mask.any() for mask in masks)
 
 
 def test_blocking_is_that_of_resized_masks() -> None:

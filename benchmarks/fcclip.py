@@ -5,7 +5,10 @@ them, so the ratio to it can be compared between machines. The official code's i
 """
 
 import copy
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +41,7 @@ class PredictSpeed(TypedDict):
         seconds: of one picture, from pixels to all three outputs; text embeddings are in memory.
         trunk_seconds: timm's own eager forward of the trunk in float32 on the same padded input.
         stages: seconds per stage.
-        peak_gb: during one prediction, text tower loaded.
+        peak_gb: during one prediction, text tower loaded; on a CPU of a whole process, see `peak`.
         computed_in: the number format that the image tower really ran in.
         linear: the library of the float32 linear layers.
     """
@@ -53,7 +56,7 @@ class PredictSpeed(TypedDict):
 
 
 class Floor(TypedDict):
-    """What the ratio could be if every multiplication ran at the best rate of this processor and all else were free.
+    """What the ratio could be if all products ran at this processor's best rate and all else were free.
 
     Attributes:
         trunk_gflop, predict_gflop: multiplications and additions of the trunk and of the whole prediction.
@@ -95,14 +98,18 @@ def measure(
         return dict(method.predict_batch([picture], vocabulary, tasks=TASKS)[0].seconds)
 
     seconds, trunk_seconds, stages = _in_turns(predict, _trunk(method, picture), device, repeats)
-    machine.reset_peak(device)
-    predict()
+    if device.type == "cuda":
+        machine.reset_peak(device)
+        predict()
+        peak = machine.peak_gb(device)
+    else:
+        peak = _peak_alone(checkpoint, precision, picture)
     return PredictSpeed(
         ratio=statistics.median(ours / theirs for ours, theirs in zip(seconds, trunk_seconds, strict=True)),
         seconds=statistics.median(seconds),
         trunk_seconds=statistics.median(trunk_seconds),
         stages={name: statistics.median(split[name] for split in stages) for name in stages[0]},
-        peak_gb=machine.peak_gb(device),
+        peak_gb=peak,
         computed_in=str(compute_dtype(device, precision)),
         linear=chosen_backend(torch.float32) if device.type == "cpu" else "plain",
     )
@@ -112,6 +119,7 @@ def floor(*, checkpoint: Path, picture: Image, vocabulary: Vocabulary, trunk_sec
     """Count the work and the best rate on the CPU; see `Floor`."""
     method = load_method("fcclip", weights=checkpoint, device="cpu")
     assert isinstance(method, FCCLIP)
+    method.requires_grad_(False)  # the counter follows gradients where a parameter asks for them
     trunk = _gflop(_trunk(method, picture))
     method.embed(method.backbone, vocabulary)  # counted apart: once per vocabulary
     with linear_backend("plain"):
@@ -169,6 +177,15 @@ def _in_turns(
         seconds.append(spent)
         stages.append(split)
     return seconds, reference_seconds, stages
+
+
+def _peak_alone(checkpoint: Path, precision: str, picture: Image) -> float:
+    """Peak of a prediction in a process of its own: here the timed trunk's copy has been in memory."""
+    script = str(Path(__file__).with_name("peak.py"))
+    size = [str(side) for side in picture.shape[:2]]
+    command = [sys.executable, script, str(checkpoint), "--precision", precision, "--size", *size]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return float(json.loads(printed)["+".join(TASKS)]["peak_gb"])
 
 
 def _gflop(work: Callable[[], object]) -> float:

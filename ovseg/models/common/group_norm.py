@@ -30,8 +30,9 @@ def group_norm(
         part.mul_(scale).add_(norm.bias)
         if relu:
             part.relu_()
-    normalised: Tensor = rows.transpose(1, 2).unflatten(-1, x.shape[-2:])
-    return normalised
+    # Unflattened before it is permuted: from the strides of the other way round, convolutions of a single
+    # picture do not tell that it is channels-last, and copy.
+    return rows.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
 
 
 def _sum(rows: Float[Tensor, "b n c"], *, square: bool) -> Float[Tensor, "b c"]:

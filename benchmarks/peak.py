@@ -1,8 +1,8 @@
-"""Peak memory of one prediction in a process of its own: ``python benchmarks/peak.py CHECKPOINT --classes 847``.
+"""Peak memory of one prediction in a process of its own: ``python benchmarks/peak.py CHECKPOINT``.
 
-The method is loaded and run as a user's process would do it, and nothing else has touched the memory before. The
-text tower is loaded and encodes one name; the other classes get random embeddings, which take the same room as
-real ones and no time.
+The method is loaded and run as a user's process would do it, and nothing else has touched the memory before.
+The text tower is loaded and encodes one name; the other classes get random embeddings, which take the same
+room as real ones and no time.
 """
 
 import argparse

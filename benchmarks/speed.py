@@ -1,7 +1,8 @@
 """Speed of ovseg on this machine: ``python benchmarks/speed.py {fcclip,text} --json FILE``.
 
 Every figure is a ratio of medians taken in turns in one process, because machines differ and drift. What each
-is divided by is said in the module of the same name beside this file. Weights are random: they decide no time.
+is divided by is said in the module of the same name beside this file. Weights are random: they decide no
+time.
 """
 
 import argparse

@@ -32,7 +32,8 @@ def group_norm(
             part.relu_()
     # Unflattened before it is permuted: from the strides of the other way round, convolutions of a single
     # picture do not tell that it is channels-last, and copy.
-    return rows.unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
+    grid: Tensor = rows.unflatten(1, x.shape[-2:])
+    return grid.permute(0, 3, 1, 2)
 
 
 def _sum(rows: Float[Tensor, "b n c"], *, square: bool) -> Float[Tensor, "b c"]:

@@ -335,6 +335,18 @@ def test_all_won_pixels_count_for_the_overlap() -> None:
     assert_panoptic_is(views, made, MergeRules())
 
 
+def test_ties_go_to_the_first() -> None:
+    """Classes that share a name have equal scores, and masks may be equal."""
+    made = case("enlarged", queries=1, classes=2)
+    tied = Case(
+        torch.tensor([[3.0, 3.0, 0.0]] * 2), made.mask_logits.repeat(2, 1, 1), made.is_thing, made.geometry
+    )
+    for order in ("masks", "scores"):
+        views = tied.views(MergeRules(overlap_threshold=0.0), semantic_resize=order)
+        assert not views.semantic.any()
+        assert [(s.id, s.label) for s in views.panoptic.segments] == [(1, 0)]
+
+
 def many_classes(geometry: Geometry) -> Case:
     """LVIS's number of classes, and few masks, so that the masks themselves take little."""
     generator = torch.Generator().manual_seed(0)

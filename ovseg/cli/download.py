@@ -8,6 +8,7 @@ from ovseg.cli.inventory import weights
 from ovseg.cli.tables import show
 from ovseg.errors import WeightsError
 from ovseg.weights import zoo
+from ovseg.weights.fetch import fetch_entry
 
 DESCRIPTION = """Fetch published weights into the cache folder, where every verb finds them. A download that
 broke off goes on where it stopped; what is there already is not fetched again. Prints each file's path."""
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 def _fetched(name: str) -> bool:
     try:
         entry = zoo.find(name)
-        print(zoo.fetch_entry(entry), flush=True)
+        print(fetch_entry(entry), flush=True)
     except WeightsError as error:
         print(f"ovseg: {error}", file=sys.stderr)
         return False

@@ -14,7 +14,8 @@ from ovseg.errors import ConfigError
 from ovseg.interfaces import Method, Precision
 from ovseg.models.common.text_cache import TextCache
 from ovseg.schema import PRECISIONS
-from ovseg.weights import zoo
+from ovseg.weights.fetch import fetch
+from ovseg.weights.zoo import cache_folder
 
 RANDOM = "random"
 """In place of weights: those that the constructors draw, for tests and measurements."""
@@ -111,7 +112,7 @@ def _text_cache(setting: bool | str | Path | None) -> TextCache:
     if setting is False:
         return TextCache(None)
     if setting is None or setting is True:
-        return TextCache(zoo.cache_folder() / "text")
+        return TextCache(cache_folder() / "text")
     return TextCache(Path(setting).expanduser())
 
 
@@ -127,7 +128,7 @@ def _build(node: Mapping[str, Any], text_cache: TextCache, weights: str | None) 
     # On the meta device nothing is allocated or drawn; the file's tensors then take the places.
     with torch.device("meta"):
         method = cast(Method, build_component("methods", node, [text_cache], path="model"))
-    path = zoo.fetch(weights)
+    path = fetch(weights)
     logger.info("weights: %s", path)
     method.load_weights(path)
     return method

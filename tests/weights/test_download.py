@@ -17,8 +17,8 @@ from filelock import FileLock
 from helpers.file_server import cut_after, file_server, honest, lie_about_length, say, without_ranges
 
 from ovseg.errors import WeightsError
-from ovseg.weights import zoo
 from ovseg.weights.download import download
+from ovseg.weights.fetch import fetch
 from ovseg.weights.zoo import Entry, Remote
 
 SIZE = 300_000
@@ -299,7 +299,7 @@ def test_a_fetch_that_another_process_is_at_is_waited_for(server, tmp_path, capl
     assert server.ranges == [], "what the other process fetched is used"
 
 
-FETCH = "import sys; from ovseg.weights.zoo import fetch; print(fetch('fcclip', progress=False))"
+FETCH = "import sys; from ovseg.weights.fetch import fetch; print(fetch('fcclip', progress=False))"
 
 
 def test_two_processes_at_once_fetch_once(server, tmp_path, monkeypatch):
@@ -318,9 +318,9 @@ def test_a_mirror_is_asked_instead_of_the_publisher(server, tmp_path, monkeypatc
     server.files["/m/RN50.openai.bin"] = CONTENT
     monkeypatch.setenv("OVSEG_MIRROR", f"{server.url}/m")
     monkeypatch.setenv("OVSEG_CACHE", str(tmp_path))
-    assert zoo.fetch("RN50:openai", progress=False) == tmp_path / "weights" / "RN50.openai.bin"
+    assert fetch("RN50:openai", progress=False) == tmp_path / "weights" / "RN50.openai.bin"
     with pytest.raises(WeightsError) as error:
-        zoo.fetch("fcclip_r50", progress=False)
+        fetch("fcclip_r50", progress=False)
     assert f"To fetch it by hand, open {server.url}/m/fcclip_r50.pth\n" in str(error.value)
     assert str(tmp_path / "weights" / "fcclip_r50.pth") in str(error.value)
 

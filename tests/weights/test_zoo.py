@@ -9,7 +9,8 @@ import pytest
 
 from ovseg.errors import WeightsError
 from ovseg.weights import zoo
-from ovseg.weights.zoo import ZOO, fetch, find, locate, open_clip_weights, weights_folder
+from ovseg.weights.fetch import fetch
+from ovseg.weights.zoo import ZOO, find, locate, open_clip_weights, weights_folder
 
 DRIVE_IDS = {
     "fcclip": "1-91PIns86vyNaL3CzMmDD39zKGnPMtvj",

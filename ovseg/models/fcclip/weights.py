@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ovseg.errors import WeightsError
 from ovseg.interfaces import Backbone
 from ovseg.weights.checkpoint import load_strict, read_state_dict
-from ovseg.weights.zoo import fetch
+from ovseg.weights.fetch import fetch
 
 CLIP = "backbone.clip."
 OFFICIAL_CLIP = "backbone.clip_model."

@@ -11,12 +11,15 @@ from ovseg.models.common.linear import best_of, mlp
 
 logger = logging.getLogger(__name__)
 
+WORTHWHILE_GAIN = 1.25
+"""bf16 must multiply this much faster than fp32: it also converts more, and a measurement has its noise."""
+
 
 def compute_dtype(device: torch.device, precision: Precision) -> torch.dtype:
     """The number format for a precision that was asked for.
 
-    A precision is a permission, not an order: a processor that multiplies bf16 more slowly than fp32 (found
-    by a short measurement) keeps fp32, which is then both faster and more exact. A line in the log says so.
+    A precision is a permission, not an order: a processor that multiplies bf16 hardly faster than fp32, or more
+    slowly (found by a short measurement), keeps fp32, which is more exact. A line in the log says so.
 
     Raises:
         ConfigError: fp16 on a CPU, which has no kernels for it.
@@ -28,7 +31,7 @@ def compute_dtype(device: torch.device, precision: Precision) -> torch.dtype:
     if precision == "fp16":
         raise ConfigError("fp16 runs on GPUs only. On a CPU say runtime.precision=bf16 or fp32.")
     gain = bf16_gain(torch.get_num_threads())
-    if gain > 1:
+    if gain >= WORTHWHILE_GAIN:
         return torch.bfloat16
     logger.warning(
         "runtime.precision=bf16: this processor multiplies bf16 at %.2f times the rate of fp32; "
@@ -47,7 +50,7 @@ def bf16_gain(threads: int) -> float:
     """
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        x, w1, w2 = (torch.ones(size, dtype=dtype) for size in ((1024, 384), (1536, 384), (384, 1536)))
+        x, w1, w2 = (torch.ones(size, dtype=dtype) for size in ((4096, 384), (1536, 384), (384, 1536)))
         with torch.no_grad():
             seconds[dtype] = best_of(lambda: mlp(x, (w1, None), (w2, None), "gelu"), repeats=5)  # noqa: B023 (called at once)
     return seconds[torch.float32] / seconds[torch.bfloat16]

@@ -42,6 +42,11 @@ def test_bf16_where_it_is_faster(monkeypatch: pytest.MonkeyPatch, caplog: pytest
     assert not caplog.records
 
 
+def test_bf16_must_be_worth_its_conversions(monkeypatch: pytest.MonkeyPatch) -> None:
+    faster_by(1.2, monkeypatch)
+    assert compute_dtype(CPU, "bf16") is torch.float32
+
+
 def test_fp32_where_bf16_is_slower(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     faster_by(0.25, monkeypatch)
     with caplog.at_level(logging.WARNING, "ovseg"):

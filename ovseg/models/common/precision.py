@@ -18,8 +18,8 @@ WORTHWHILE_GAIN = 1.25
 def compute_dtype(device: torch.device, precision: Precision) -> torch.dtype:
     """The number format for a precision that was asked for.
 
-    A precision is a permission, not an order: a processor that multiplies bf16 hardly faster than fp32, or more
-    slowly (found by a short measurement), keeps fp32, which is more exact. A line in the log says so.
+    A precision is a permission, not an order: a processor that multiplies bf16 hardly faster than fp32, or
+    more slowly (found by a short measurement), keeps fp32, which is more exact. A line in the log says so.
 
     Raises:
         ConfigError: fp16 on a CPU, which has no kernels for it.

@@ -53,8 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**self.server_state.headers, **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
+        self.server_state.sent[self.index] = len(body)  # before: the client may be done when write returns
         self.wfile.write(body)
-        self.server_state.sent[self.index] = len(body)
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:

@@ -108,15 +108,24 @@ class PixelDecoder(nn.Module):
 
     def forward(self, pyramid: Mapping[int, Float[Tensor, "b _ _ _"]]) -> DecodedPixels:
         """Decode the pyramid of a backbone."""
+        levels = self._encode(self._project(pyramid))
+        fused = self.output(self._add_up(pyramid[4], levels[-1]))
+        return DecodedPixels(mask_features=conv1x1(self.mask_features, fused), levels=tuple(levels))
+
+    def _project(self, pyramid: Mapping[int, Float[Tensor, "b _ _ _"]]) -> list[Float[Tensor, "b c _ _"]]:
         projections = cast(Sequence[tuple[nn.Conv2d, nn.GroupNorm]], self.input_proj)
-        maps = [
+        return [
             group_norm(norm, conv1x1(conv, pyramid[stride]))
             for (conv, norm), stride in zip(projections, self.strides, strict=True)
         ]
-        levels = self._encode(maps)
-        finest = F.interpolate(levels[-1], size=pyramid[4].shape[-2:], mode="bilinear", align_corners=False)
-        fused = self.output(self.lateral(pyramid[4]).add_(finest))
-        return DecodedPixels(mask_features=conv1x1(self.mask_features, fused), levels=tuple(levels))
+
+    def _add_up(
+        self, finest: Float[Tensor, "b i h w"], coarser: Float[Tensor, "b c _ _"]
+    ) -> Float[Tensor, "b c h w"]:
+        """One step of a feature pyramid: the finest map, projected, plus the coarser one, enlarged."""
+        enlarged = F.interpolate(coarser, size=finest.shape[-2:], mode="bilinear", align_corners=False)
+        projected: Tensor = self.lateral(finest)
+        return projected.add_(enlarged)
 
     def _encode(self, maps: Sequence[Float[Tensor, "b c _ _"]]) -> list[Float[Tensor, "b c _ _"]]:
         sizes = [(m.shape[-2], m.shape[-1]) for m in maps]

@@ -118,9 +118,11 @@ def _prepared(
 
 
 def _is_plain(x: Tensor, rows: int) -> bool:
-    if x.device.type != "cpu" or torch.is_grad_enabled() or rows < ROWS_TO_PACK:
+    if x.device.type != "cpu" or torch.is_grad_enabled():
         return True
-    return x.dtype not in (torch.float32, torch.bfloat16) or chosen_backend(x.dtype) == "plain"
+    if x.dtype == torch.float32:
+        return rows < ROWS_TO_PACK or chosen_backend(x.dtype) == "plain"
+    return x.dtype != torch.bfloat16 or chosen_backend(x.dtype) == "plain"
 
 
 def _activate(y: Tensor, activation: Activation) -> Tensor:

@@ -17,8 +17,8 @@ from ovseg.models.common.linear import mlp
 def convnext_stages(trunk: ConvNeXt, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
     """Outputs of the stem and of the four stages, at strides 4, 4, 8, 16 and 32, none of them normalised.
 
-    The trunk computes in the number format of `images`, which is its own; the sums of the residual branches are
-    kept in float32, where dozens of small terms do not get lost, and so are the outputs.
+    The trunk computes in the number format of `images`, which is its own; the sums of the residual branches
+    are kept in float32, where dozens of small terms do not get lost, and so are the outputs.
     """
     dtype = images.dtype
     x = trunk.stem(images.contiguous(memory_format=torch.channels_last)).float()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ovseg.errors import ConfigError
 from ovseg.interfaces import Backbone, Classifier, MaskGenerator, Precision
+from ovseg.models.common.memory import release_freed_memory
 from ovseg.models.common.merge import Geometry, MergeRules, SemanticResize, merge_masks
 from ovseg.models.common.method import BaseMethod
 from ovseg.models.common.precision import compute_dtype
@@ -129,6 +130,7 @@ class FCCLIP(BaseMethod):
                     picture=_size(images[index].shape[:2]),
                 )
                 predictions[index] = self._view(named, place, vocabulary, geometry, tasks, watch)
+        release_freed_memory()
         share = {name: seconds / max(1, len(images)) for name, seconds in watch.seconds.items()}
         return [replace(predictions[index], seconds=share) for index in range(len(images))]
 

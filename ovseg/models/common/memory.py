@@ -9,8 +9,8 @@ from collections.abc import Callable
 def release_freed_memory() -> None:
     """Give back what the C library keeps of freed memory, where it can be asked to (glibc), else nothing.
 
-    The tensors of one picture leave holes of many sizes, which the library keeps; those of the next picture do
-    not all fit into them. On a large model that was seen to cost a tenth of a gigabyte.
+    The tensors of one picture leave holes of many sizes, which the library keeps; those of the next picture
+    do not all fit into them. On a large model that was seen to cost a tenth of a gigabyte.
     """
     trim = _trim()
     if trim is not None:

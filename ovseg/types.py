@@ -6,7 +6,7 @@ pixels or features (rows first), n instances. Pixel coordinates are (row, column
 Everything here holds torch tensors; what must load without torch (class lists) lives in `ovseg.vocabulary`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from ovseg.errors import ConfigError
 from ovseg.vocabulary import Vocabulary
 
 Task = Literal["semantic", "panoptic", "instance"]
@@ -193,3 +194,18 @@ class Prediction:
         for name, value in maps.items():
             if value is not None and tuple(value.shape[-2:]) != self.image_size:
                 raise ValueError(f"{name} has size {tuple(value.shape[-2:])}, the picture {self.image_size}.")
+
+
+def checked_tasks(tasks: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks without repeats, in the canonical order.
+
+    Raises:
+        ConfigError: there is none, one is unknown, or they are no list.
+    """
+    if isinstance(tasks, str):
+        raise ConfigError(f"tasks={tasks!r} is a lone name. Give a list: tasks=[{tasks!r}].")
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown or not tasks:
+        given = ", ".join(map(repr, unknown)) or "none"
+        raise ConfigError(f"Unknown tasks: {given}. Allowed are one or more of {', '.join(TASKS)}.")
+    return tuple(task for task in TASKS if task in tasks)

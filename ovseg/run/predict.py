@@ -33,7 +33,7 @@ from ovseg.run.output_folder import KINDS, Item, OutputFolder, Record, open_outp
 from ovseg.run.pipeline import ahead, behind, groups_of_one_kind
 from ovseg.run.results import SUFFIX, encode_results
 from ovseg.run.summary import Failure, PredictSummary
-from ovseg.types import TASKS, Image, Prediction, Task
+from ovseg.types import TASKS, Image, Prediction, Task, checked_tasks
 from ovseg.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,9 @@ def predict_files(
         VocabularyError: the method cannot use the vocabulary.
     """
     start = time.monotonic()
-    ordered = _check(tasks, batch_size)
+    ordered = checked_tasks(tasks)
+    if batch_size < 1:
+        raise ConfigError(f"Got batch_size={batch_size}. It must be 1 or more.")
     settings = _settings(vocabulary, ordered, overlay, method_settings)
     with open_output(output, settings, resume=resume) as folder:
         items = folder.plan(_without_own_results(inputs, output))
@@ -113,16 +115,6 @@ def predict_files(
         results = [(item, outcomes[item.stem]) for item in items]
         write_indices(output, vocabulary, settings, results)
     return _summary(output, items, outcomes, time.monotonic() - start)
-
-
-def _check(tasks: Sequence[Task], batch_size: int) -> tuple[Task, ...]:
-    unknown = [task for task in tasks if task not in TASKS]
-    if unknown or not tasks:
-        problem = f"unknown tasks {unknown}" if unknown else "no tasks"
-        raise ConfigError(f"Got {problem}. Choose one or more of them: tasks=[{','.join(TASKS)}].")
-    if batch_size < 1:
-        raise ConfigError(f"Got batch_size={batch_size}. It must be 1 or more.")
-    return tuple(task for task in TASKS if task in tasks)
 
 
 def _without_own_results(inputs: Sequence[Path], output: Path) -> list[Path]:

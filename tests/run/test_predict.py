@@ -510,7 +510,7 @@ def test_output_that_cannot_be_made(photos, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tasks": []}, r"Got no tasks. Choose one or more of them: tasks=\[semantic,panoptic,instance\]."),
+        ({"tasks": []}, r"Unknown tasks: none\. Allowed are one or more of semantic, panoptic, instance\."),
         ({"batch_size": 0}, "Got batch_size=0. It must be 1 or more."),
     ],
 )

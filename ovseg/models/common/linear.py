@@ -96,7 +96,7 @@ def chosen_backend(dtype: torch.dtype) -> Backend:
     return _fastest(dtype, torch.get_num_threads())
 
 
-def _rows(x: Tensor) -> int:
+def _rows(x: Float[Tensor, "*n i"]) -> int:
     return x.numel() // max(1, x.shape[-1])
 
 
@@ -109,7 +109,7 @@ def _prepared(
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     fused = activation if activation in ("relu", "gelu") else "none"
 
-    def onednn(y: Tensor) -> Tensor:
+    def onednn(y: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         # oneDNN's erf GELU is called "none" there: the word names the approximation.
         z: Tensor = torch.ops.mkldnn._linear_pointwise(y, packed, bias, fused, [], "none")
         return z if fused == activation else _activate(z, activation)
@@ -117,7 +117,7 @@ def _prepared(
     return onednn
 
 
-def _is_plain(x: Tensor, rows: int) -> bool:
+def _is_plain(x: Float[Tensor, "*n i"], rows: int) -> bool:
     if x.device.type != "cpu" or torch.is_grad_enabled():
         return True
     if x.dtype == torch.float32:
@@ -125,7 +125,7 @@ def _is_plain(x: Tensor, rows: int) -> bool:
     return x.dtype != torch.bfloat16 or chosen_backend(x.dtype) == "plain"
 
 
-def _activate(y: Tensor, activation: Activation) -> Tensor:
+def _activate(y: Float[Tensor, "*n o"], activation: Activation) -> Float[Tensor, "*n o"]:
     """In place where no gradient needs the values before."""
     in_place = not y.requires_grad
     match activation:

@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from ovseg.data.images import as_image
-from ovseg.errors import ConfigError
 from ovseg.interfaces import Precision, TextEncoder
 from ovseg.models.common.text import TextCache, embed_vocabulary
-from ovseg.types import TASKS, Image, Prediction, Task, TextEmbeddings
+from ovseg.types import TASKS, Image, Prediction, Task, TextEmbeddings, checked_tasks
 from ovseg.vocabulary import Vocabulary, as_vocabulary
 
 ImageLike = str | os.PathLike[str] | PIL.Image.Image | np.ndarray
@@ -79,18 +78,3 @@ class BaseMethod(nn.Module, ABC):
             cache=self._text_cache,
             training_names=self._training_names,
         )
-
-
-def checked_tasks(tasks: Sequence[str]) -> tuple[Task, ...]:
-    """The tasks without repeats, in the canonical order.
-
-    Raises:
-        ConfigError: there is none, one is unknown, or they are no list.
-    """
-    if isinstance(tasks, str):
-        raise ConfigError(f"tasks={tasks!r} is a lone name. Give a list: tasks=[{tasks!r}].")
-    unknown = [task for task in tasks if task not in TASKS]
-    if unknown or not tasks:
-        given = ", ".join(map(repr, unknown)) or "none"
-        raise ConfigError(f"Unknown tasks: {given}. Allowed are one or more of {', '.join(TASKS)}.")
-    return tuple(task for task in TASKS if task in tasks)

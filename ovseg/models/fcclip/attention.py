@@ -73,7 +73,7 @@ def sine_positions(height: int, width: int, dim: int, *, device: torch.device) -
     channels = torch.arange(dim // 2, device=device)
     frequency = 10000.0 ** (2 * (channels // 2) / (dim // 2))
 
-    def axis(size: int) -> Tensor:
+    def axis(size: int) -> Float[Tensor, "n c"]:
         place = torch.arange(1, size + 1, device=device, dtype=torch.float32)
         angle = (place / (size + 1e-6) * (2 * math.pi))[:, None] / frequency
         return torch.where(channels % 2 == 0, angle.sin(), angle.cos())

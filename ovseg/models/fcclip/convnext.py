@@ -32,7 +32,7 @@ def convnext_stages(trunk: ConvNeXt, images: Float[Tensor, "b 3 h w"]) -> list[F
     return taps
 
 
-def _block(block: ConvNeXtBlock, x: Tensor, dtype: torch.dtype) -> Tensor:
+def _block(block: ConvNeXtBlock, x: Float[Tensor, "b c h w"], dtype: torch.dtype) -> Float[Tensor, "b c h w"]:
     if block.use_conv_mlp or not isinstance(block.shortcut, torch.nn.Identity):
         y: Tensor = block(x.to(dtype)).float()
         return y

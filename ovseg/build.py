@@ -2,11 +2,13 @@
 
 A node is a mapping: ``name``, which the registry knows, and the constructor's keyword arguments. Each is
 
-* a part of its own, if annotated `Backbone`, `MaskGenerator` or `Classifier`: its value is a node again;
+* a part of its own, if annotated with one of `PARTS` (`Backbone`, `MaskGenerator`, `Classifier` ...): its
+  value is a node again;
 * provided, if annotated with one of `PROVIDED`: it comes from the run and is not written in YAML;
 * a value otherwise, checked and converted by its annotation with pydantic.
 """
 
+import importlib
 import inspect
 import types
 from collections.abc import Collection, Mapping, Sequence
@@ -25,10 +27,13 @@ FRAMEWORK_KEYS = ("name", "weights")
 
 PARTS: Mapping[str, str] = {
     "ovseg.interfaces:Backbone": "backbones",
+    "ovseg.interfaces:ImageEncoder": "backbones",
+    "ovseg.interfaces:LastBlock": "last_blocks",
     "ovseg.interfaces:MaskGenerator": "mask_generators",
+    "ovseg.interfaces:PromptableMaskGenerator": "mask_generators",
     "ovseg.interfaces:Classifier": "classifiers",
 }
-"""Annotation of a parameter that takes a part -> the registry of its node."""
+"""Annotation of a parameter that takes a part -> the registry of its node. The part must follow it."""
 
 SPEC = "ovseg.types:BackboneSpec"
 PROVIDED: Mapping[str, str] = {
@@ -38,12 +43,13 @@ PROVIDED: Mapping[str, str] = {
 """Annotation of a parameter that the run provides -> what it is; by name, so that neither is imported."""
 
 INTERFACES: Mapping[str, str] = {
-    "methods": "Method",
-    "backbones": "Backbone",
-    "mask_generators": "MaskGenerator",
-    "classifiers": "Classifier",
+    "methods": "ovseg.interfaces:Method",
+    "backbones": "ovseg.interfaces:ImageEncoder",
+    "last_blocks": "ovseg.interfaces:LastBlock",
+    "mask_generators": "ovseg.interfaces:MaskGenerator",
+    "classifiers": "ovseg.interfaces:Classifier",
 }
-"""Registry -> the protocol of `ovseg.interfaces` that what it builds must follow."""
+"""Registry -> the protocol that what it builds must follow, where no parameter asks for a narrower one."""
 
 Node = Mapping[str, Any]
 
@@ -165,9 +171,23 @@ def _check_value(parameter: "_Parameter", value: object, path: str, backbones: C
 
 
 def _build(
-    kind: str, node: Node, provided: Mapping[str, object], specs: Mapping[str, object], path: str
+    kind: str,
+    node: Node,
+    provided: Mapping[str, object],
+    specs: Mapping[str, object],
+    path: str,
+    interface: str = "",
 ) -> Any:  # noqa: ANN401
-    """Build a checked node; `specs` are those of the backbones beside it, by parameter name."""
+    """Build a checked node.
+
+    Args:
+        kind: a name of `ovseg.registry.REGISTRIES`.
+        node: plain values, as composed.
+        provided: by the class of the object, as `PROVIDED` has it.
+        specs: of the backbones beside it, by parameter name.
+        path: where the node stands in the config.
+        interface: that the parameter which takes it asks for; empty is the registry's own.
+    """
     part = REGISTRIES[kind].get(node["name"])
     parameters = _parameters(part)
     arguments: dict[str, object] = {}
@@ -181,7 +201,9 @@ def _build(
             arguments[parameter.name] = None
         else:
             inner = _join(path, parameter.name)
-            built = _build(parameter.refers_to, value, provided, inner_specs or specs, inner)
+            built = _build(
+                parameter.refers_to, value, provided, inner_specs or specs, inner, parameter.interface
+            )
             arguments[parameter.name] = built
             if parameter.refers_to == "backbones":
                 inner_specs[parameter.name] = built.spec
@@ -195,7 +217,13 @@ def _build(
                     f"{_join(path, parameter.name)}: nothing here provides {PROVIDED[parameter.refers_to]}."
                 )
     made = part(**arguments)
-    _follow_interface(kind, made, part)
+    _follow_interface(made, part, kind, INTERFACES.get(kind, ""))
+    lacking = _lacking(made, interface)
+    if lacking:
+        raise ConfigError(
+            f"{_join(path, 'name')}={node['name']}: this place needs a {_attribute(interface)}, and "
+            f"'{node['name']}' lacks {listed(lacking)}. Choose another {REGISTRIES[kind].kind}."
+        )
     return made
 
 
@@ -214,21 +242,31 @@ def _sibling(name: str, backbones: Collection[str]) -> str | None:
     return next(iter(backbones)) if len(backbones) == 1 else None
 
 
-def _follow_interface(kind: str, made: object, part: Part) -> None:
-    import ovseg.interfaces
-
-    protocol = getattr(ovseg.interfaces, INTERFACES[kind]) if kind in INTERFACES else object
-    if not isinstance(made, protocol):
-        wanted = {
-            name
-            for base in protocol.__mro__
-            for name in (*vars(base), *vars(base).get("__annotations__", ()))
-        }
-        lacking = sorted(name for name in wanted if not name.startswith("_") and not hasattr(made, name))
+def _follow_interface(made: object, part: Part, kind: str, interface: str) -> None:
+    lacking = _lacking(made, interface)
+    if lacking:
         raise PluginError(
-            f"{_identity(part)} is registered in {kind} but is no {protocol.__name__} "
+            f"{_identity(part)} is registered in {kind} but is no {_attribute(interface)} "
             f"(see ovseg/interfaces.py): it lacks {listed(lacking)}."
         )
+
+
+def _lacking(made: object, interface: str) -> list[str]:
+    """What a part lacks of a protocol, given as ``module:attribute``; an empty name asks for nothing."""
+    if not interface:
+        return []
+    module, _, attribute = interface.partition(":")
+    protocol = getattr(importlib.import_module(module), attribute)
+    if isinstance(made, protocol):
+        return []
+    wanted = {
+        name for base in protocol.__mro__ for name in (*vars(base), *vars(base).get("__annotations__", ()))
+    }
+    return sorted(name for name in wanted if not name.startswith("_") and not hasattr(made, name))
+
+
+def _attribute(interface: str) -> str:
+    return interface.partition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -238,6 +276,7 @@ class _Parameter:
     Attributes:
         role: ``part``, ``provided`` or ``value``.
         refers_to: the registry of a part, or the key of `PROVIDED`; empty for a value.
+        interface: that a part must follow, as ``module:attribute``; empty for others.
     """
 
     name: str
@@ -246,6 +285,7 @@ class _Parameter:
     optional: bool
     role: str
     refers_to: str = ""
+    interface: str = ""
 
 
 def _parameters(part: Part) -> dict[str, _Parameter]:
@@ -267,13 +307,13 @@ def _parameters(part: Part) -> dict[str, _Parameter]:
                 f"(after *), have an annotation, and not be called {' or '.join(FRAMEWORK_KEYS)}."
             )
         inner, optional = _without_none(hints[name])
-        role, refers_to = "value", ""
+        role, refers_to, interface = "value", "", ""
         if _identity(inner) in PARTS:
-            role, refers_to = "part", PARTS[_identity(inner)]
+            role, refers_to, interface = "part", PARTS[_identity(inner)], _identity(inner)
         elif _identity(inner) in PROVIDED:
             role, refers_to = "provided", _identity(inner)
         required = parameter.default is inspect.Parameter.empty
-        found[name] = _Parameter(name, hints[name], required, optional, role, refers_to)
+        found[name] = _Parameter(name, hints[name], required, optional, role, refers_to, interface)
     return found
 
 

@@ -3,27 +3,33 @@
 Images inside a method are RGB, normalised by the backbone's `pixel_mean` and `pixel_std`, (b, 3, h, w).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from ovseg.truth import Truth
 from ovseg.types import (
     BackboneSpec,
     Features,
     Image,
+    ImageSpec,
     MaskPrompts,
     MaskProposals,
     Prediction,
+    Scores,
     Task,
     TextEmbeddings,
 )
 from ovseg.vocabulary import Vocabulary
 
 Precision = Literal["fp32", "fp16", "bf16"]
+
+Record = Mapping[str, Any]
+"""What an evaluator keeps of one picture: plain JSON values (numbers, strings, lists of them)."""
 
 
 @runtime_checkable
@@ -40,21 +46,48 @@ class TextEncoder(Protocol):
 
 
 @runtime_checkable
-class Backbone(TextEncoder, Protocol):
-    """Pictures to features, and features into text space."""
-
-    @property
-    def spec(self) -> BackboneSpec:
-        """What other parts must know of it."""
-        ...
+class Pretrained(Protocol):
+    """A part with published weights of its own, which `weights=parts` fills it from."""
 
     @property
     def weights_name(self) -> str | None:
-        """Its published weights as `ovseg.weights.zoo` names them; None if it has none."""
+        """Its published weights as `ovseg.weights.zoo` names them, or a path; None if it has none."""
+        ...
+
+    def load_weights(self, path: Path) -> None:
+        """Fill from a file of its published weights.
+
+        Raises:
+            WeightsError: keys are missing, unexpected or of the wrong shape.
+        """
+        ...
+
+
+@runtime_checkable
+class ImageEncoder(Pretrained, Protocol):
+    """Pictures to features."""
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What other parts must know of it."""
         ...
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Features:
         """Features of a batch of normalised pictures."""
+        ...
+
+    def set_image_dtype(self, dtype: torch.dtype) -> None:
+        """Compute pictures in another number format; features and vectors still come out in float32."""
+        ...
+
+
+@runtime_checkable
+class Backbone(ImageEncoder, TextEncoder, Protocol):
+    """An image encoder whose features have a place in a text space."""
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """What other parts must know of it."""
         ...
 
     def project(self, vectors: Float[Tensor, "*n c"]) -> Float[Tensor, "*n e"]:
@@ -69,16 +102,33 @@ class Backbone(TextEncoder, Protocol):
         """The factor on cosines that this CLIP was trained with, at most 100."""
         ...
 
-    def load_weights(self, path: Path) -> None:
-        """Fill from a file of its published weights.
 
-        Raises:
-            WeightsError: keys are missing, unexpected or of the wrong shape.
+@runtime_checkable
+class LastBlock(Protocol):
+    """What runs in the place of a CLIP ViT's last block, so that every token speaks for its own place.
+
+    The image-text training looks at the class token alone; what the last block makes of the others is not
+    about their places. Training-free methods differ in what they put there.
+    """
+
+    def __call__(
+        self,
+        block: nn.Module,
+        tokens: Float[Tensor, "b n c"],
+        grid: tuple[int, int],
+        images: Float[Tensor, "b 3 H W"],
+    ) -> Float[Tensor, "b c h w"]:
+        """Run.
+
+        Args:
+            block: the `open_clip.transformer.ResidualAttentionBlock` whose weights are used.
+            tokens: after the block before it, class token first, then `grid` row by row.
+            grid: (rows, columns) of the picture's tokens.
+            images: the windows of ONE picture, normalised as the backbone's spec says.
+
+        Returns:
+            A map of features before CLIP's last norm and projection; it may have another grid.
         """
-        ...
-
-    def set_image_dtype(self, dtype: torch.dtype) -> None:
-        """Compute pictures in another number format; features and vectors still come out in float32."""
         ...
 
 
@@ -92,6 +142,21 @@ class MaskGenerator(Protocol):
 
 
 @runtime_checkable
+class PromptableMaskGenerator(MaskGenerator, Protocol):
+    """A mask generator with eyes of its own, which looks at a picture once and answers many prompts."""
+
+    def encode(self, image: Image) -> Features:
+        """Its own features of a picture at any size; `image_size` is the part of its input that shows it."""
+        ...
+
+    def enlarge(
+        self, logits: Float[Tensor, "n h w"], features: Features, size: tuple[int, int]
+    ) -> Float[Tensor, "n H W"]:
+        """Mask logits of a proposal's grid, brought to `size` (height, width) of the picture."""
+        ...
+
+
+@runtime_checkable
 class Classifier(Protocol):
     """Features to class scores, per proposal or, without proposals, per pixel."""
 
@@ -101,8 +166,12 @@ class Classifier(Protocol):
         features: Features,
         text: TextEmbeddings,
         proposals: MaskProposals | None = None,
-    ) -> Float[Tensor, "b q k_and_void"] | Float[Tensor, "b k h w"]:
-        """Logits whose softmax is the class probability; the last column of the first form is void."""
+    ) -> Float[Tensor, "b q k_and_void"] | Float[Tensor, "b s h w"]:
+        """Logits whose softmax is the probability.
+
+        With proposals: per proposal and class, void last. Without: per pixel and synonym (row of `text`), so
+        that maps are enlarged before they compete; the method joins the synonyms of a class afterwards.
+        """
         ...
 
 
@@ -126,4 +195,70 @@ class Method(Protocol):
 
     def prepare(self, *, device: torch.device, precision: Precision) -> None:
         """Move to a device and choose the heavy parts' number format; called once, after the weights."""
+        ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Pictures with truth, in a fixed order."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes that labels of the truth index, in the words of its publisher."""
+        ...
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The views that it has truth for."""
+        ...
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """A name for each picture, unique within the data set and the same on every machine."""
+        ...
+
+    def image(self, index: int) -> Image:
+        """The picture, at the size at which it is evaluated.
+
+        Raises:
+            DataError: it cannot be read; the message names the file.
+        """
+        ...
+
+    def truth(self, index: int) -> Truth:
+        """Its truth. Called in worker processes, so a data set can be pickled.
+
+        Raises:
+            DataError: it cannot be read, has another size than the picture or labels outside the list.
+        """
+        ...
+
+    def check(self) -> Iterable[str]:
+        """What is wrong with it on disk, a line each, as it is found; nothing if all is well."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """A metric over pictures. It never sees a model. Implementations are `torchmetrics.Metric`s.
+
+    A picture is measured once, in any process; what was measured is a small record that can be stored,
+    sent and added up later, so interrupted and sharded runs give the same numbers as one process.
+    """
+
+    @property
+    def task(self) -> Task:
+        """The view of predictions and truth that it compares."""
+        ...
+
+    def measure(self, prediction: Prediction, truth: Truth) -> Record:
+        """One picture's share of the metric; a pure function."""
+        ...
+
+    def update(self, record: Record) -> None:
+        """Add a picture's record to the state."""
+        ...
+
+    def compute(self) -> Scores:
+        """The metric over all records so far, whatever their order and split over processes."""
         ...

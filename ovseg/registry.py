@@ -211,6 +211,7 @@ BACKBONES = Registry(
         ),
     },
 )
+LAST_BLOCKS = Registry("last block", "ovseg.last_blocks", {})
 MASK_GENERATORS = Registry(
     "mask generator",
     "ovseg.mask_generators",
@@ -236,6 +237,6 @@ EVALUATORS = Registry("evaluator", "ovseg.evaluators", {})
 
 REGISTRIES: Mapping[str, Registry] = {
     registry.group.partition(".")[2]: registry
-    for registry in (METHODS, BACKBONES, MASK_GENERATORS, CLASSIFIERS, DATASETS, EVALUATORS)
+    for registry in (METHODS, BACKBONES, LAST_BLOCKS, MASK_GENERATORS, CLASSIFIERS, DATASETS, EVALUATORS)
 }
 """Every registry by the plural that users type: methods, backbones, mask_generators, ..."""

@@ -28,37 +28,73 @@ NOTHING = -1
 """Value of a semantic map where no class was given."""
 
 
-@dataclass(frozen=True)
-class BackboneSpec:
-    """What other parts must know of a backbone before they can be built.
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What other parts must know of an image encoder before they can be built.
 
     Attributes:
         channels: stride in pixels -> channels of the pyramid map at that stride.
         dense_channels: channels of `Features.dense`.
-        embed_dim: dimensions of the text space that `Backbone.project` and `encode_text` share.
         pixel_mean, pixel_std: per RGB channel, in units of 0..255, that the network input is normalised with.
     """
 
     channels: Mapping[int, int]
     dense_channels: int
-    embed_dim: int
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec(ImageSpec):
+    """What other parts must know of a backbone, an image encoder with a text space.
+
+    Attributes:
+        embed_dim: dimensions of the text space that `Backbone.project` and `encode_text` share.
+    """
+
+    embed_dim: int
+
+
+@dataclass(frozen=True)
+class GlobalAttention:
+    """What one self-attention block over a whole picture looks with; its weights are made by who needs them.
+
+    The logit of query i at (row, column) y for key j at x is ``queries[i] . keys[j] / sqrt(d)`` plus, where
+    there are biases, ``row_bias[i, row of x] + column_bias[i, column of x]``.
+
+    Attributes:
+        queries, keys, values: of every position of the grid, row by row.
+        row_bias, column_bias: relative-position terms of each query for each row and column of keys, or None.
+        grid: (rows, columns) of the whole grid, padding included.
+        valid: (rows, columns) of its part, from the top left, that shows the picture.
+    """
+
+    queries: Float[Tensor, "b heads n d"]
+    keys: Float[Tensor, "b heads n d"]
+    values: Float[Tensor, "b heads n d"]
+    row_bias: Float[Tensor, "b heads n rows"] | None
+    column_bias: Float[Tensor, "b heads n columns"] | None
+    grid: tuple[int, int]
+    valid: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Features:
-    """What a backbone says of a batch of pictures.
+    """What an image encoder says of a batch of pictures.
 
     Attributes:
         pyramid: stride in pixels -> feature map at that stride.
-        dense: the last map before CLIP's projection into text space.
+        dense: the last map; of a CLIP, the last before its projection into text space.
         image_size: (height, width) in pixels of the (padded) network input.
+        images: the normalised network input itself, for parts that look at pixels; None if not kept.
+        last_attention: of the last block, where the encoder is a transformer that hands it out.
     """
 
     pyramid: Mapping[int, Float[Tensor, "b _ _ _"]]
     dense: Float[Tensor, "b c h w"]
     image_size: tuple[int, int]
+    images: Float[Tensor, "b 3 H W"] | None = None
+    last_attention: GlobalAttention | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +230,24 @@ class Prediction:
         for name, value in maps.items():
             if value is not None and tuple(value.shape[-2:]) != self.image_size:
                 raise ValueError(f"{name} has size {tuple(value.shape[-2:])}, the picture {self.image_size}.")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluator says in the end.
+
+    Attributes:
+        values: metric name -> value in 0..100 (NaN where it is not defined), the headline first. Names with a
+            slash are parts: ``PQ``, ``PQ/things``, ``PQ/seen``.
+        per_class: metric name -> one value per class of the vocabulary, NaN where it is not defined.
+        intervals: metric name -> (low, high), the 95 % bootstrap interval over pictures.
+        pictures: how many records it is of.
+    """
+
+    values: Mapping[str, float]
+    per_class: Mapping[str, Sequence[float]]
+    intervals: Mapping[str, tuple[float, float]]
+    pictures: int
 
 
 def checked_tasks(tasks: Sequence[str]) -> tuple[Task, ...]:

@@ -16,7 +16,13 @@ from ovseg.types import BackboneSpec
 
 
 def spec_of(width):
-    return BackboneSpec({4: width}, width, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return BackboneSpec(
+        channels={4: width},
+        dense_channels=width,
+        embed_dim=2,
+        pixel_mean=(0.0, 0.0, 0.0),
+        pixel_std=(1.0, 1.0, 1.0),
+    )
 
 
 class Stem:

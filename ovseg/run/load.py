@@ -10,8 +10,8 @@ import torch
 
 from ovseg.build import build_component, check_component
 from ovseg.config import compose_model
-from ovseg.errors import ConfigError
-from ovseg.interfaces import Method, Precision
+from ovseg.errors import ConfigError, WeightsError
+from ovseg.interfaces import Method, Precision, Pretrained
 from ovseg.models.common.text_cache import TextCache
 from ovseg.schema import PRECISIONS
 from ovseg.weights.fetch import fetch
@@ -19,6 +19,9 @@ from ovseg.weights.zoo import cache_folder
 
 RANDOM = "random"
 """In place of weights: those that the constructors draw, for tests and measurements."""
+
+PARTS = "parts"
+"""In place of weights: each part is filled with its own published weights."""
 
 _NOT_SAID = ""
 
@@ -39,8 +42,8 @@ def load_method(
 
     Args:
         name_or_node: of a file of the group ``model`` (``ovseg ls models``), or the node itself.
-        weights: name of the zoo (``ovseg ls weights``), a path, or ``random``; None takes what the node says,
-            which may be null for a method that has no weights.
+        weights: name of the zoo (``ovseg ls weights``), a path, ``parts`` (each part's own published weights)
+            or ``random``; None takes what the node says, which may be null for a method that has no weights.
         device: ``auto`` is a GPU if there is one, else the CPU.
         precision: number format of the heavy parts.
         seed: for torch; decides what ``random`` weights are.
@@ -59,7 +62,8 @@ def load_method(
     faults = check_component("methods", node, path="model")
     if not (isinstance(chosen, str) or chosen is None) or chosen == _NOT_SAID:
         faults.append(
-            "model.weights is missing: a name from 'ovseg ls weights', a path, random, or null for none."
+            "model.weights is missing: a name from 'ovseg ls weights', a path, parts, random, or null for "
+            "none."
         )
     if precision not in PRECISIONS:
         faults.append(f"precision={precision}: must be one of {', '.join(PRECISIONS)}.")
@@ -128,7 +132,34 @@ def _build(node: Mapping[str, Any], text_cache: TextCache, weights: str | None) 
     # On the meta device nothing is allocated or drawn; the file's tensors then take the places.
     with torch.device("meta"):
         method = cast(Method, build_component("methods", node, [text_cache], path="model"))
+    if weights == PARTS:
+        _load_parts(method)
+        return method
     path = fetch(weights)
     logger.info("weights: %s", path)
     method.load_weights(path)
     return method
+
+
+def _load_parts(method: Method) -> None:
+    """Fill every part that has published weights of its own.
+
+    Raises:
+        WeightsError: a file cannot be had or does not fit, or a part that needs weights names none.
+    """
+    if not isinstance(method, torch.nn.Module):
+        raise ConfigError(
+            f"weights=parts: {type(method).__name__} is no torch module; its parts are unknown."
+        )
+    for name, part in method.named_modules():
+        if name and isinstance(part, Pretrained) and part.weights_name is not None:
+            path = fetch(part.weights_name)
+            logger.info("weights of %s: %s", name, path)
+            part.load_weights(path)
+    empty = [name for name, tensor in method.state_dict().items() if tensor.is_meta]
+    if empty:
+        raise WeightsError(
+            f"weights=parts: no part says where its weights are that '{empty[0]}' and {len(empty) - 1} more "
+            "tensors could be filled from. Name them in the part's node (pretrained or checkpoint), or give "
+            "weights=PATH for the whole method."
+        )

@@ -40,7 +40,7 @@ weight in memory twice.
 """
 
 GAIN_TO_PACK = 1.1
-"""How much faster oneDNN must be in the measurement: packing the weight costs some hundredths in each call."""
+"""How much faster oneDNN must be in the measurement, since packing weights costs some hundredths per call."""
 
 _forced: ContextVar[Backend | None] = ContextVar("ovseg_linear_backend", default=None)
 

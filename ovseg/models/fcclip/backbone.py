@@ -7,7 +7,6 @@ Letters: b pictures, q masks, c channels, e text-space dimensions, h w the grid 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -15,83 +14,18 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from open_clip.modified_resnet import AttentionPool2d
-from open_clip.tokenizer import SimpleTokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ovseg.errors import ConfigError
-from ovseg.models.common.clip import build_clip, clip_state
+from ovseg.models.common.clip import build_clip
+from ovseg.models.common.frozen_clip import FrozenClip, published_name
 from ovseg.models.common.pooling import mask_pool
-from ovseg.models.common.text import ClipTextEncoder
 from ovseg.models.fcclip.convnext import convnext_stages
 from ovseg.types import BackboneSpec, Features
-from ovseg.weights.checkpoint import load_strict, read_state_dict
 
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
 STRIDES = (4, 8, 16, 32)
-
-
-class FrozenClip(nn.Module):
-    """What both image towers share: the frozen CLIP, its text side and its place in text space.
-
-    Args:
-        clip: the model; its parameters are frozen and it stays in eval mode for good.
-        tokenizer: of its text tower.
-        spec: channels of its image tower.
-        weights_name: of its published weights, ``architecture:tag`` of open_clip, for a method's checkpoint
-            that comes without the frozen CLIP; None means that every checkpoint must hold it.
-    """
-
-    def __init__(
-        self,
-        *,
-        clip: open_clip.CLIP,
-        tokenizer: SimpleTokenizer,
-        spec: BackboneSpec,
-        weights_name: str | None,
-    ) -> None:
-        super().__init__()
-        self.clip = clip.requires_grad_(False).eval()
-        self.spec = spec
-        self.weights_name = weights_name
-        self._text = ClipTextEncoder(clip, tokenizer)
-        clip.attn_mask = None  # in no checkpoint, so it would stay on the meta device; the encoder needs none
-
-    def train(self, mode: bool = True) -> "FrozenClip":
-        """Keep the CLIP in eval mode: its drop path and its batch statistics are never active."""
-        super().train(mode)
-        self.clip.eval()
-        return self
-
-    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "n e"]:
-        """Encode prompts into text space, in order, not normalised."""
-        return self._text.encode(prompts)
-
-    def text_fingerprint(self) -> str:
-        """Digest of the architecture, tokenizer and weights that `encode_text` uses."""
-        return self._text.fingerprint()
-
-    def text_logit_scale(self) -> float:
-        """The trained factor on cosines, at most 100."""
-        return float(self.clip.logit_scale.exp().clamp(max=100.0))
-
-    def load_weights(self, path: Path) -> None:
-        """Fill from one of open_clip's files.
-
-        Raises:
-            WeightsError: the file is damaged, or of another architecture.
-        """
-        load_strict(self.clip, clip_state(read_state_dict(path), source=str(path)), source=str(path))
-
-    def set_image_dtype(self, dtype: torch.dtype) -> None:
-        """Compute pictures in another number format; the text tower stays in float32."""
-        self.clip.visual.to(dtype)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the image tower."""
-        dtype: torch.dtype = next(self.clip.visual.parameters()).dtype
-        return dtype
 
 
 class ClipConvNext(FrozenClip):
@@ -194,7 +128,7 @@ def clip_convnext(*, architecture: str, pretrained: str | None = None) -> ClipCo
     widths = [info["num_chs"] for info in trunk.feature_info]
     spec = _spec(clip, widths)
     return ClipConvNext(
-        clip=clip, tokenizer=tokenizer, spec=spec, weights_name=_weights_name(architecture, pretrained)
+        clip=clip, tokenizer=tokenizer, spec=spec, weights_name=published_name(architecture, pretrained)
     )
 
 
@@ -213,12 +147,8 @@ def clip_resnet(*, architecture: str, pretrained: str | None = None) -> ClipResN
     last = clip.visual.layer4[-1].bn3.num_features
     spec = _spec(clip, [last // 8, last // 4, last // 2, last])
     return ClipResNet(
-        clip=clip, tokenizer=tokenizer, spec=spec, weights_name=_weights_name(architecture, pretrained)
+        clip=clip, tokenizer=tokenizer, spec=spec, weights_name=published_name(architecture, pretrained)
     )
-
-
-def _weights_name(architecture: str, pretrained: str | None) -> str | None:
-    return f"{architecture}:{pretrained}" if pretrained else None
 
 
 def _spec(clip: open_clip.CLIP, widths: Sequence[int]) -> BackboneSpec:

@@ -28,7 +28,10 @@ class MeanColour:
     def __init__(self, *, cell: int = 4) -> None:
         if cell < 1:
             raise ConfigError(f"mean_colour: cell={cell} must be at least 1.")
-        self.spec = BackboneSpec({cell: 3}, 3, 3, (127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
+        grey = (127.5, 127.5, 127.5)
+        self.spec = BackboneSpec(
+            channels={cell: 3}, dense_channels=3, embed_dim=3, pixel_mean=grey, pixel_std=grey
+        )
         self.cell = cell
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Features:

@@ -8,21 +8,16 @@ Everything here holds torch tensors; what must load without torch (class lists) 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ovseg.errors import ConfigError
+from ovseg.image import TASKS as TASKS
+from ovseg.image import Image as Image
+from ovseg.image import Task as Task
 from ovseg.vocabulary import Vocabulary
-
-Task = Literal["semantic", "panoptic", "instance"]
-TASKS: tuple[Task, ...] = ("semantic", "panoptic", "instance")
-
-Image = UInt8[np.ndarray, "_ _ 3"]
-"""A picture at the border of every method: RGB, 0..255, rows first."""
 
 NOTHING = -1
 """Value of a semantic map where no class was given."""

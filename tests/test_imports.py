@@ -22,7 +22,15 @@ LAYERS = (
         "ovseg.plugins",
     ),
     ("ovseg.interfaces", "ovseg.schema"),
-    ("ovseg.types", "ovseg.truth", "ovseg.errors", "ovseg.vocabulary", "ovseg.suggest", "ovseg.progress"),
+    (
+        "ovseg.types",
+        "ovseg.truth",
+        "ovseg.image",
+        "ovseg.errors",
+        "ovseg.vocabulary",
+        "ovseg.suggest",
+        "ovseg.progress",
+    ),
 )
 """From the top; a module imports from its own layer and from those below."""
 

@@ -20,7 +20,7 @@ import PIL.Image
 from PIL import ImageOps
 
 from ovseg.errors import DataError
-from ovseg.types import Image
+from ovseg.image import Image
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from helpers.tiny_fcclip import Golden
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ovseg.models.common.linear import best_of, chosen_backend, linear, linear_backend
+from ovseg.models.common.linear import Backend, best_of, chosen_backend, linear, linear_backend
 from ovseg.models.common.precision import bf16_gain, compute_dtype
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
 from ovseg.models.fcclip.method import FCCLIP
@@ -62,14 +62,18 @@ class Floor(TypedDict):
         trunk_gflop, predict_gflop: multiplications and additions of the trunk and of the whole prediction.
         trunk_gflops: rate at which the eager trunk runs.
         best_gflops: rate of the faster library on large float32 products.
+        best_bf16_gflops: the same in bf16.
         ratio: predict_gflop / best_gflops over the eager trunk's seconds.
+        bf16_ratio: the same with the trunk's part in bf16.
     """
 
     trunk_gflop: float
     predict_gflop: float
     trunk_gflops: float
     best_gflops: float
+    best_bf16_gflops: float
     ratio: float
+    bf16_ratio: float
 
 
 def save_checkpoint(folder: Path) -> Path:
@@ -124,13 +128,16 @@ def floor(*, checkpoint: Path, picture: Image, vocabulary: Vocabulary, trunk_sec
     method.embed(method.backbone, vocabulary)  # counted apart: once per vocabulary
     with linear_backend("plain"):
         whole = _gflop(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))
-    best = max(_product_rate("plain"), _product_rate("onednn"))
+    best = max(_product_rate("plain", torch.float32), _product_rate("onednn", torch.float32))
+    best_bf16 = _product_rate("onednn", torch.bfloat16)
     return Floor(
         trunk_gflop=trunk,
         predict_gflop=whole,
         trunk_gflops=trunk / trunk_seconds,
         best_gflops=best,
+        best_bf16_gflops=best_bf16,
         ratio=whole / best / trunk_seconds,
+        bf16_ratio=(trunk / best_bf16 + (whole - trunk) / best) / trunk_seconds,
     )
 
 
@@ -195,8 +202,8 @@ def _gflop(work: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def _product_rate(backend: str) -> float:
-    x, weight = torch.randn(4096, 1536), torch.randn(1536, 1536)
+def _product_rate(backend: Backend, dtype: torch.dtype) -> float:
+    x, weight = torch.randn(4096, 1536).to(dtype), torch.randn(1536, 1536).to(dtype)
     with torch.no_grad(), linear_backend(backend):
         seconds = best_of(lambda: linear(x, weight), repeats=10)
     return 2 * x.numel() * weight.shape[0] / seconds / 1e9

@@ -102,6 +102,17 @@ class Positional:
     def __init__(self, width: int) -> None: ...
 
 
+class EyesOnly:
+    """An image encoder without a text space."""
+
+    weights_name = None
+    spec = spec_of(3)
+
+    def __call__(self, images): ...
+    def load_weights(self, path): ...
+    def set_image_dtype(self, dtype): ...
+
+
 class NoBackbone:
     def __init__(self, *, width: int = 1) -> None: ...
 
@@ -115,6 +126,7 @@ def parts(monkeypatch):
         ("backbones", "loose", Loose),
         ("backbones", "positional", Positional),
         ("backbones", "no_backbone", NoBackbone),
+        ("backbones", "eyes_only", EyesOnly),
         ("mask_generators", "proposer", Proposer),
         ("classifiers", "namer", Namer),
     ):
@@ -280,9 +292,17 @@ def test_a_part_that_needs_a_backbone_beside_it_says_so():
 def test_what_does_not_follow_its_interface_is_named():
     with pytest.raises(
         PluginError,
-        match=r"NoBackbone is registered in backbones but is no Backbone .*it lacks encode_text, .*, pool, ",
+        match=r"NoBackbone is registered in backbones but is no ImageEncoder .*it lacks load_weights, ",
     ):
         build_component("backbones", {"name": "no_backbone"})
+    eyes_only = {"name": "eyes_only"}
+    build_component("backbones", eyes_only)
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.backbone\.name=eyes_only: this place needs a Backbone, and 'eyes_only' lacks "
+        r"encode_text, pool, project, text_fingerprint, text_logit_scale\. Choose another backbone\.",
+    ):
+        build_component("methods", {**node(), "backbone": eyes_only}, [TextCache(None)], path="model")
 
 
 def test_parts_are_built_on_the_device_that_is_set():

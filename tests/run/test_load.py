@@ -64,7 +64,7 @@ def test_faults_come_at_once_and_before_weights_are_looked_for():
         load_method({"name": "tiny", "widht": 3}, precision="fp8")
     assert str(caught.value).splitlines() == [
         "model.widht: 'tiny' has no argument 'widht'. Did you mean 'width'? Known: width.",
-        "model.weights is missing: a name from 'ovseg ls weights', a path, random, or null for none.",
+        "model.weights is missing: a name from 'ovseg ls weights', a path, parts, random, or null for none.",
         "precision=fp8: must be one of fp32, fp16, bf16.",
     ]
     with pytest.raises(ConfigError, match="widht"):

@@ -1,9 +1,12 @@
-"""Freed memory back to the system."""
+"""Memory back to the system: freed blocks, and files that weights were read from."""
 
 import ctypes
 import functools
 import sys
 from collections.abc import Callable
+
+import torch
+from torch import nn
 
 
 def release_freed_memory() -> None:
@@ -15,6 +18,17 @@ def release_freed_memory() -> None:
     trim = _trim()
     if trim is not None:
         trim(0)
+
+
+@torch.no_grad()
+def leave_file(module: nn.Module) -> None:
+    """Copy the weights that still lie in a mapped file, so that the file's pages can go.
+
+    A file stays mapped, with all pages that were ever read, while one tensor lies in it. When most of a model
+    is converted to a smaller number format, the originals would go on taking room beside the copies.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 @functools.cache

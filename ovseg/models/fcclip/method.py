@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ovseg.errors import ConfigError
 from ovseg.interfaces import Backbone, Classifier, MaskGenerator, Precision
-from ovseg.models.common.memory import release_freed_memory
+from ovseg.models.common.memory import leave_file, release_freed_memory
 from ovseg.models.common.merge import Geometry, MergeRules, SemanticResize, merge_masks
 from ovseg.models.common.method import BaseMethod
 from ovseg.models.common.precision import compute_dtype
@@ -45,7 +45,7 @@ class FCCLIP(BaseMethod):
         mask_generator: proposes masks from the backbone's pyramid.
         classifier: names them.
         text_cache: for text embeddings.
-        training_vocabulary: built-in list whose names count as seen.
+        training_vocabulary: built-in list whose names count as seen; None if nothing was trained.
         short_side, long_side: pixels; a picture is resized so that its short side is `short_side`, or less
             where its long side would exceed `long_side`.
         object_mask_threshold, overlap_threshold, instances_per_image: see `MergeRules`.
@@ -65,7 +65,7 @@ class FCCLIP(BaseMethod):
         mask_generator: MaskGenerator,
         classifier: Classifier,
         text_cache: TextCache,
-        training_vocabulary: str = "coco_panoptic",
+        training_vocabulary: str | None = "coco_panoptic",
         short_side: int = 800,
         long_side: int = 1333,
         object_mask_threshold: float = 0.0,
@@ -77,7 +77,7 @@ class FCCLIP(BaseMethod):
         super().__init__(
             text_cache=text_cache,
             templates=load_templates("vild"),
-            training_names=load_vocabulary(training_vocabulary).synonyms,
+            training_names=load_vocabulary(training_vocabulary).synonyms if training_vocabulary else (),
         )
         if not 1 <= short_side <= long_side:
             raise ConfigError(f"fcclip: short_side={short_side} must be in 1..long_side={long_side}.")
@@ -161,7 +161,10 @@ class FCCLIP(BaseMethod):
             ConfigError: the device cannot compute in that precision.
         """
         self.to(device)
-        self.backbone.set_image_dtype(compute_dtype(device, precision))
+        dtype = compute_dtype(device, precision)
+        self.backbone.set_image_dtype(dtype)
+        if dtype != torch.float32 and device.type == "cpu":
+            leave_file(self)
 
     def _view(
         self,
@@ -172,10 +175,11 @@ class FCCLIP(BaseMethod):
         tasks: Sequence[Task],
         watch: Stopwatch,
     ) -> Prediction:
+        count = named.proposals.counts[place] if named.proposals.counts else None
         with watch.stage("outputs"):
             views = merge_masks(
-                named.class_logits[place],
-                named.proposals.logits[place],
+                named.class_logits[place, :count],
+                named.proposals.logits[place, :count],
                 torch.tensor([entry.is_thing for entry in vocabulary.classes], device=self.device),
                 geometry,
                 tasks=tasks,

@@ -1,6 +1,6 @@
 """Views of a picture against a plain re-implementation: whole pictures, loops over the queries, float64."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ovseg.models.common import merge
 from ovseg.models.common.merge import Geometry, MergeRules, Views, merge_masks
-from ovseg.types import TASKS
+from ovseg.types import NOTHING, TASKS
 
 GEOMETRIES = {
     "enlarged": Geometry(network=(64, 96), resized=(50, 90), picture=(75, 135)),
@@ -368,3 +368,17 @@ def test_memory_of_scores_before_resizing(picture: tuple[int, int]) -> None:
     """Whole, they would take 1.6 GB, however small the picture."""
     made = many_classes(Geometry((512, 672), (500, 666), picture))
     assert peak_bytes(lambda: made.views(tasks=("semantic",), semantic_resize="scores")) < 64 << 20
+
+
+def test_without_masks_nothing_is_named() -> None:
+    given = replace(case("enlarged"), class_logits=torch.zeros(0, 6), mask_logits=torch.zeros(0, 16, 24))
+    views = given.views(keep_scores=True)
+    assert views.semantic.shape == views.panoptic.ids.shape == (75, 135)
+    assert (views.semantic == NOTHING).all()
+    assert views.semantic_scores.shape == (5, 75, 135)
+    assert not views.semantic_scores.any()
+    assert not views.panoptic.ids.any()
+    assert views.panoptic.segments == ()
+    assert views.instances.masks.shape == (0, 75, 135)
+    assert len(views.instances.labels) == len(views.instances.scores) == 0
+    assert given.views(tasks=["instance"]).semantic is None

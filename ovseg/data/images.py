@@ -13,6 +13,8 @@ A rotation in the EXIF data is applied. Of several frames or pages the first is 
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 """What Pillow may read here; its other readers are left out because some of them run programs (EPS)."""
+
+_ORIENTATION = 0x0112
+_LYING = (5, 6, 7, 8)
+"""Values of the EXIF tag that swap height and width."""
 
 _CONVERT = "Convert it to PNG or JPEG first."
 # The first bytes of what people hand over by mistake, so that the error can name it.
@@ -51,11 +57,33 @@ def read_image(path: str | os.PathLike[str]) -> Image:
         DataError: the file is missing, empty, no picture, damaged, too large or of a pixel kind that has no
             clear meaning; the text says which.
     """
+    with opened(path) as picture:
+        return _to_rgb(picture, str(path))
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) in pixels of what `read_image` would give, from the head of the file.
+
+    Raises:
+        DataError: as `read_image`, as far as the head of the file shows it.
+    """
+    with opened(path) as picture:
+        width, height = picture.size
+        return (width, height) if picture.getexif().get(_ORIENTATION, 1) in _LYING else (height, width)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[PIL.Image.Image]:
+    """A picture file as Pillow opens it; whatever fails inside becomes an error that says what to do.
+
+    Raises:
+        DataError: as `read_image`.
+    """
     path = Path(path)
     _require_file(path)
     try:
         with PIL.Image.open(path, formats=FORMATS) as picture:
-            return _to_rgb(picture, str(path))
+            yield picture
     except DataError:
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:

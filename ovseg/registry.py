@@ -229,11 +229,28 @@ CLASSIFIERS = Registry(
         "fcclip": (
             "ovseg.models.fcclip.classifier:FCCLIPClassifier",
             "FC-CLIP: geometric ensemble of learned and mask-pooled CLIP scores",
-        )
+        ),
+        "mask_pooled": (
+            "ovseg.models.fcclip.mask_pooled:MaskPooledClassifier",
+            "Mask-pooled CLIP features against class names, nothing trained",
+        ),
     },
 )
 DATASETS = Registry("dataset", "ovseg.datasets", {})
-EVALUATORS = Registry("evaluator", "ovseg.evaluators", {})
+EVALUATORS = Registry(
+    "evaluator",
+    "ovseg.evaluators",
+    {
+        "panoptic_quality": (
+            "ovseg.evaluation.panoptic_quality:PanopticQuality",
+            "PQ, SQ and RQ by the rules of panopticapi",
+        ),
+        "mean_iou": (
+            "ovseg.evaluation.mean_iou:MeanIoU",
+            "mIoU in both published conventions, fwIoU, mACC and pACC",
+        ),
+    },
+)
 
 REGISTRIES: Mapping[str, Registry] = {
     registry.group.partition(".")[2]: registry

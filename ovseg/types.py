@@ -121,6 +121,8 @@ class MaskProposals:
         queries: one embedding per proposal, or None.
         scores: predicted mask quality in 0..1, or None.
         earlier: the proposals of earlier decoder layers, first layer first; filled in training only.
+        counts: per picture, how many of the first proposals are its own, the others only pad the batch; None
+            if all are.
     """
 
     logits: Float[Tensor, "b q h w"]
@@ -128,6 +130,7 @@ class MaskProposals:
     queries: Float[Tensor, "b q d"] | None = None
     scores: Float[Tensor, "b q"] | None = None
     earlier: tuple["MaskProposals", ...] = ()
+    counts: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ovseg.models.common.resample import AxisMap, Tile, axis_map, chained, resample, tiles
-from ovseg.types import Instances, Panoptic, Segment, Task
+from ovseg.types import NOTHING, Instances, Panoptic, Segment, Task
 
 SemanticResize = Literal["masks", "scores"]
 
@@ -80,6 +80,8 @@ def merge_masks(
 ) -> Views:
     """Make the views of one picture.
 
+    Without any mask, nothing is named.
+
     Args:
         class_logits: their softmax is the class probability, void last.
         mask_logits: on a grid that covers the whole network input.
@@ -92,6 +94,8 @@ def merge_masks(
             they differ by some tenths of mIoU.
         keep_scores: also return the semantic scores, which take k x y x values.
     """
+    if not len(mask_logits):
+        return _nothing(class_logits[:, :-1], geometry.picture, tasks, keep_scores)
     probabilities = class_logits.softmax(-1)
     grid = mask_logits.permute(1, 2, 0).contiguous()
     maps = _Maps(mask_logits.shape[-2:], geometry, mask_logits.device)
@@ -118,6 +122,24 @@ def merge_masks(
         semantic_scores=semantic.scores if semantic else None,
         panoptic=panoptic.result(is_thing) if panoptic else None,
         instances=instances.result() if instances else None,
+    )
+
+
+def _nothing(
+    classes: Float[Tensor, "0 k"], size: tuple[int, int], tasks: Sequence[Task], keep_scores: bool
+) -> Views:
+    semantic = "semantic" in tasks
+    return Views(
+        semantic=torch.full(size, NOTHING, dtype=torch.int32) if semantic else None,
+        semantic_scores=classes.new_zeros(classes.shape[1], *size) if semantic and keep_scores else None,
+        panoptic=Panoptic(torch.zeros(size, dtype=torch.int32), ()) if "panoptic" in tasks else None,
+        instances=Instances(
+            masks=torch.zeros(0, *size, dtype=torch.bool),
+            labels=torch.zeros(0, dtype=torch.int64),
+            scores=torch.zeros(0),
+        )
+        if "instance" in tasks
+        else None,
     )
 
 

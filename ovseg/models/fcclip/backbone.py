@@ -37,7 +37,8 @@ class ClipConvNext(FrozenClip):
         _, *stages = convnext_stages(self.clip.visual.trunk, images.to(self.dtype))
         maps = [stage.float() for stage in stages]
         size = (images.shape[-2], images.shape[-1])
-        return Features(pyramid=dict(zip(STRIDES, maps, strict=True)), dense=maps[-1], image_size=size)
+        pyramid = dict(zip(STRIDES, maps, strict=True))
+        return Features(pyramid=pyramid, dense=maps[-1], image_size=size, images=images)
 
     @torch.no_grad()
     def project(self, vectors: Float[Tensor, "*n c"]) -> Float[Tensor, "*n e"]:
@@ -66,7 +67,8 @@ class ClipResNet(FrozenClip):
             x = layer(x)
             maps.append(x.float())
         size = (images.shape[-2], images.shape[-1])
-        return Features(pyramid=dict(zip(STRIDES, maps, strict=True)), dense=maps[-1], image_size=size)
+        pyramid = dict(zip(STRIDES, maps, strict=True))
+        return Features(pyramid=pyramid, dense=maps[-1], image_size=size, images=images)
 
     @torch.no_grad()
     def project(self, vectors: Float[Tensor, "*n c"]) -> Float[Tensor, "*n e"]:

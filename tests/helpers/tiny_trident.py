@@ -176,7 +176,7 @@ def build_sam(config: Mapping[str, Any]) -> Sam:
             ),
             transformer_dim=dim,
             iou_head_depth=3,
-            iou_head_hidden_dim=256,
+            iou_head_hidden_dim=dim,
         ),
     ).eval()
 

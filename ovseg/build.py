@@ -39,6 +39,7 @@ SPEC = "ovseg.types:BackboneSpec"
 PROVIDED: Mapping[str, str] = {
     SPEC: "what the backbone beside it says of its features",
     "ovseg.models.common.text_cache:TextCache": "the run's cache of text embeddings",
+    "ovseg.evaluation.subject:Subject": "the data set's classes, and which of them were seen in training",
 }
 """Annotation of a parameter that the run provides -> what it is; by name, so that neither is imported."""
 
@@ -48,6 +49,7 @@ INTERFACES: Mapping[str, str] = {
     "last_blocks": "ovseg.interfaces:LastBlock",
     "mask_generators": "ovseg.interfaces:MaskGenerator",
     "classifiers": "ovseg.interfaces:Classifier",
+    "evaluators": "ovseg.interfaces:Evaluator",
 }
 """Registry -> the protocol that what it builds must follow, where no parameter asks for a narrower one."""
 

@@ -49,6 +49,7 @@ INTERFACES: Mapping[str, str] = {
     "last_blocks": "ovseg.interfaces:LastBlock",
     "mask_generators": "ovseg.interfaces:MaskGenerator",
     "classifiers": "ovseg.interfaces:Classifier",
+    "datasets": "ovseg.interfaces:Dataset",
     "evaluators": "ovseg.interfaces:Evaluator",
 }
 """Registry -> the protocol that what it builds must follow, where no parameter asks for a narrower one."""

@@ -236,7 +236,22 @@ CLASSIFIERS = Registry(
         ),
     },
 )
-DATASETS = Registry("dataset", "ovseg.datasets", {})
+DATASETS = Registry(
+    "dataset",
+    "ovseg.datasets",
+    {
+        "coco_panoptic": (
+            "ovseg.data.coco:COCOPanoptic",
+            "COCO 2017, 80 things and 53 kinds of stuff: panoptic, instance and semantic truth",
+        ),
+        "coco_stuff": ("ovseg.data.coco_stuff:COCOStuff", "COCO-Stuff 164k, 171 classes: semantic truth"),
+        "coco_object": (
+            "ovseg.data.coco_object:COCOObject",
+            "COCO-Object, background and 80 things: semantic truth",
+        ),
+        "folder": ("ovseg.data.folder:FolderDataset", "pictures and labels of your own, in plain folders"),
+    },
+)
 EVALUATORS = Registry(
     "evaluator",
     "ovseg.evaluators",

@@ -1,0 +1,78 @@
+"""Looking at every picture and label of a data set, several at a time; a line for each that is wrong."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from ovseg.data.images import opened
+from ovseg.errors import DataError
+from ovseg.progress import progress
+from ovseg.truth import IGNORED, Truth
+
+_AHEAD = 4
+"""Pictures per thread that are looked at before the first of them is reported."""
+
+
+def wrong_count(found: int, wanted: int | None, split: str, source: str) -> Iterator[str]:
+    """A line if a split has not as many pictures as its publisher says (None: nobody knows)."""
+    if wanted is not None and found != wanted:
+        yield (
+            f"The split '{split}' has {found} pictures, its publisher's has {wanted}. "
+            f"{'Some were not unpacked' if found < wanted else 'There are others among them'}: compare with "
+            f"{source}. Numbers on this part are not those of the benchmark."
+        )
+
+
+def check_pictures(read_truth: Callable[[int], Truth], images: Sequence[Path]) -> Iterator[str]:
+    """What is wrong with each picture and its truth, in the data set's order.
+
+    Args:
+        read_truth: of the picture with an index; may raise `DataError`.
+        images: the file of each of its pictures, which is decoded, at low resolution where that is possible.
+    """
+    threads = _threads()
+    with progress("Checking", len(images), "pictures") as advance, ThreadPoolExecutor(threads) as pool:
+        # Pillow decodes outside Python's lock, so threads help; only some wait, so memory stays small.
+        step = threads * _AHEAD
+        for start in range(0, len(images), step):
+            span = range(start, min(start + step, len(images)))
+            for faults in pool.map(lambda index: _faults(read_truth, index, images[index]), span):
+                yield from faults
+                advance(1)
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _faults(read_truth: Callable[[int], Truth], index: int, image: Path) -> list[str]:
+    found = []
+    try:
+        with opened(image) as picture:
+            picture.draft("RGB", (picture.width // 8, picture.height // 8))
+            picture.load()
+    except DataError as error:
+        return [str(error)]  # its truth cannot be compared with a picture that does not open
+    try:
+        truth = read_truth(index)
+    except DataError as error:
+        found.append(str(error))
+    else:
+        if says_nothing(truth):
+            found.append(
+                f"{image}: its truth says nothing of any pixel, so it counts for no metric. Its labels may be "
+                "another picture's or empty: get them again."
+            )
+    return found
+
+
+def says_nothing(truth: Truth) -> bool:
+    """Whether a truth has no label in any of its views."""
+    labelled = truth.semantic is not None and bool(np.any(truth.semantic != IGNORED))
+    segments = truth.panoptic is not None and bool(truth.panoptic.segments)
+    # A picture without things is sound, so instances alone do not make a truth empty.
+    only_instances = truth.semantic is None and truth.panoptic is None
+    return not (labelled or segments or only_instances)

@@ -193,7 +193,11 @@ METHODS = Registry(
         "fcclip": (
             "ovseg.models.fcclip.method:FCCLIP",
             "FC-CLIP: one frozen convolutional CLIP proposes masks and names them",
-        )
+        ),
+        "trident": (
+            "ovseg.models.trident.method:Trident",
+            "Trident: CLIP names, DINO and SAM join what belongs together, SAM draws the borders",
+        ),
     },
     listing="models",
 )
@@ -226,6 +230,10 @@ CLASSIFIERS = Registry(
     "classifier",
     "ovseg.classifiers",
     {
+        "cosine": (
+            "ovseg.models.common.cosine:CosineClassifier",
+            "Cosine of each pixel's CLIP vector with the class names, nothing trained",
+        ),
         "fcclip": (
             "ovseg.models.fcclip.classifier:FCCLIPClassifier",
             "FC-CLIP: geometric ensemble of learned and mask-pooled CLIP scores",

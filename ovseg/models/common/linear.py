@@ -52,7 +52,7 @@ def linear(
     activation: Activation = "none",
 ) -> Float[Tensor, "*n o"]:
     """``activation(x @ weight.T + bias)``."""
-    return _prepared(weight, bias, activation, _rows(x), x)(x)
+    return prepared(weight, bias, activation, _rows(x), x)(x)
 
 
 def mlp(
@@ -62,8 +62,8 @@ def mlp(
     activation: Activation,
 ) -> Float[Tensor, "*n o"]:
     """Two linear layers with an activation between; `first` and `second` are (weight, bias)."""
-    up = _prepared(*first, activation, _rows(x), x)
-    down = _prepared(*second, "none", _rows(x), x)
+    up = prepared(*first, activation, _rows(x), x)
+    down = prepared(*second, "none", _rows(x), x)
     if x.device.type != "cpu" or torch.is_grad_enabled():
         return down(up(x))
     rows = x.reshape(-1, x.shape[-1])
@@ -101,10 +101,20 @@ def _rows(x: Float[Tensor, "*n i"]) -> int:
     return x.numel() // max(1, x.shape[-1])
 
 
-def _prepared(
+def prepared(
     weight: Tensor, bias: Tensor | None, activation: Activation, rows: int, x: Tensor
 ) -> Callable[[Tensor], Tensor]:
-    """The layer as a function of its input, with the weight packed if that serves `rows` rows like `x`."""
+    """The layer as a function of its input, with the weight packed once if that serves inputs like `x`.
+
+    For a layer that is applied to a large input piece by piece.
+
+    Args:
+        weight: (outputs, inputs).
+        bias: (outputs).
+        activation: after the product.
+        rows: of all inputs together.
+        x: a tensor of the inputs' device and number format.
+    """
     if _is_plain(x, rows):
         return lambda y: _activate(F.linear(y, weight, bias), activation)
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)

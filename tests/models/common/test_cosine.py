@@ -3,19 +3,32 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ovseg.errors import ConfigError
 from ovseg.models.common.cosine import CosineClassifier
-from ovseg.types import Features, MaskProposals, TextEmbeddings
+from ovseg.types import BackboneSpec, Features, MaskProposals, TextEmbeddings
 
 
-class Projection(nn.Module):
-    """Stands for a backbone: brings 5 channels to 4 dimensions."""
+class Projection:
+    """A backbone that only brings 5 channels to 4 dimensions."""
+
+    weights_name = None
+    spec = BackboneSpec(
+        channels={16: 5}, dense_channels=5, embed_dim=4, pixel_mean=(0, 0, 0), pixel_std=(1, 1, 1)
+    )
 
     def __init__(self) -> None:
-        super().__init__()
-        self.project = nn.Linear(5, 4)
+        self.layer = nn.Linear(5, 4)
+
+    def project(self, vectors: Tensor) -> Tensor:
+        return self.layer(vectors)
+
+    def _unused(self, *_: object) -> None:
+        raise AssertionError("the classifier only projects")
+
+    __call__ = pool = encode_text = text_fingerprint = text_logit_scale = _unused
+    load_weights = set_image_dtype = _unused
 
 
 def inputs() -> tuple[Projection, Features, TextEmbeddings]:
@@ -37,5 +50,5 @@ def test_one_cosine_per_synonym_and_position() -> None:
 
 def test_proposals_are_refused_with_what_to_type() -> None:
     backbone, features, text = inputs()
-    with pytest.raises(ConfigError, match="names pixels.*model/classifier=mask_pooled"):
+    with pytest.raises(ConfigError, match=r"names pixels.*model/classifier=mask_pooled"):
         CosineClassifier()(backbone, features, text, MaskProposals(logits=torch.zeros(2, 1, 3, 6)))

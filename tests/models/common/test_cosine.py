@@ -15,7 +15,7 @@ class Projection:
 
     weights_name = None
     spec = BackboneSpec(
-        channels={16: 5}, dense_channels=5, embed_dim=4, pixel_mean=(0, 0, 0), pixel_std=(1, 1, 1)
+        channels={16: 5}, dense_channels=5, embed_dim=4, pixel_mean=(0.0, 0.0, 0.0), pixel_std=(1.0, 1.0, 1.0)
     )
 
     def __init__(self) -> None:

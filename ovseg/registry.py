@@ -213,9 +213,42 @@ BACKBONES = Registry(
             "ovseg.models.fcclip.backbone:clip_resnet",
             "CLIP with a ResNet image tower, frozen",
         ),
+        "clip_vit": (
+            "ovseg.models.clip_vit.backbone:clip_vit",
+            "CLIP with a ViT image tower, frozen, its last block to be chosen",
+        ),
+        "dino": (
+            "ovseg.models.dino.encoder:dino",
+            "DINO ViT, frozen; an image encoder without a text space",
+        ),
     },
 )
-LAST_BLOCKS = Registry("last block", "ovseg.last_blocks", {})
+LAST_BLOCKS = Registry(
+    "last block",
+    "ovseg.last_blocks",
+    {
+        "self_attention": (
+            "ovseg.models.clip_vit.last_blocks:SelfAttention",
+            "The block as it was trained: plain CLIP",
+        ),
+        "value": (
+            "ovseg.models.clip_vit.last_blocks:ValuePath",
+            "MaskCLIP: no attention, every token keeps its own value",
+        ),
+        "correlative": (
+            "ovseg.models.clip_vit.last_blocks:CorrelativeAttention",
+            "SCLIP: queries look at queries, keys at keys",
+        ),
+        "neighbour": (
+            "ovseg.models.clip_vit.last_blocks:NeighbourAttention",
+            "NACLIP: keys look at keys and at what is near",
+        ),
+        "proxy": (
+            "ovseg.models.clip_vit.proxy:ProxyAttention",
+            "ProxyCLIP, Trident: another encoder says which tokens belong together",
+        ),
+    },
+)
 MASK_GENERATORS = Registry(
     "mask generator",
     "ovseg.mask_generators",

@@ -119,10 +119,42 @@ _HUB_REPOS = {
     "RN50x4:openai": "timm/resnet50x4_clip.openai",
     "RN50x16:openai": "timm/resnet50x16_clip.openai",
     "RN50x64:openai": "timm/resnet50x64_clip.openai",
+    "ViT-B-16:openai": "timm/vit_base_patch16_clip_224.openai",
+    "ViT-L-14:openai": "timm/vit_large_patch14_clip_224.openai",
+    "ViT-H-14:laion2b_s32b_b79k": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
 }
-_CLIP = tuple(_open_clip(name, repo, "MIT") for name, repo in _HUB_REPOS.items())
+# Meta publishes these for non-commercial use.
+_METACLIP_REPOS = {
+    "ViT-B-16-quickgelu:metaclip_400m": "timm/vit_base_patch16_clip_224.metaclip_400m",
+    "ViT-B-16-quickgelu:metaclip_fullcc": "timm/vit_base_patch16_clip_224.metaclip_2pt5b",
+    "ViT-L-14-quickgelu:metaclip_400m": "timm/vit_large_patch14_clip_224.metaclip_400m",
+    "ViT-L-14-quickgelu:metaclip_fullcc": "timm/vit_large_patch14_clip_224.metaclip_2pt5b",
+}
+_CLIP = (
+    *(_open_clip(name, repo, "MIT") for name, repo in _HUB_REPOS.items()),
+    *(_open_clip(name, repo, "CC-BY-NC-4.0") for name, repo in _METACLIP_REPOS.items()),
+)
 
-ZOO = {entry.name: entry for entry in (*_FCCLIP, *_CLIP)}
+_DINO = (
+    Entry(
+        "dino_vitb16",
+        "DINO ViT-B/16, self-supervised on ImageNet",
+        (
+            Remote(
+                "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
+                "dino_vitbase16_pretrain.pth",
+            ),
+            Remote(
+                "https://huggingface.co/timm/vit_base_patch16_224.dino/resolve/main/model.safetensors",
+                "dino_vitbase16_pretrain.safetensors",
+            ),
+        ),
+        "Apache-2.0",
+        "https://github.com/facebookresearch/dino",
+    ),
+)
+
+ZOO = {entry.name: entry for entry in (*_FCCLIP, *_CLIP, *_DINO)}
 """Every listed name, in the order that `ovseg ls weights` prints."""
 
 

@@ -1,0 +1,143 @@
+"""Plain vision transformers, run without gradients, whoever's module holds their weights.
+
+Source: An Image is Worth 16x16 Words (arXiv 2010.11929), section 3.1. Differs from the modules of timm and
+open_clip in speed and memory only: batch first, one product for queries, keys and values, fused attention,
+perceptrons in slices. The sums of the residual branches and the norms stay in float32 whatever the number
+format of the matrix products.
+
+Letters: b pictures, n tokens (the class token first), c channels, d channels of a head, h w a grid.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ovseg.errors import ConfigError
+from ovseg.models.common.linear import Activation, linear, mlp
+
+Layer = tuple[Tensor, Tensor | None]
+"""Weight (outputs, inputs) and bias of a linear layer."""
+
+
+@dataclass(frozen=True)
+class BlockLayers:
+    """The layers of one pre-norm transformer block.
+
+    Attributes:
+        norm1: before attention.
+        qkv: to queries, keys and values, below one another in the weight.
+        out: from the joined heads back to the tokens.
+        norm2: before the perceptron.
+        up: the perceptron's first layer.
+        down: the perceptron's second layer.
+        heads: of the attention.
+        activation: of the perceptron.
+    """
+
+    norm1: nn.LayerNorm
+    qkv: Layer
+    out: Layer
+    norm2: nn.LayerNorm
+    up: Layer
+    down: Layer
+    heads: int
+    activation: Activation
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the matrix products."""
+        return self.qkv[0].dtype
+
+
+def embed(
+    images: Float[Tensor, "b 3 H W"], patches: nn.Conv2d, positions: Float[Tensor, "n c"], cls: Tensor
+) -> Float[Tensor, "b n c"]:
+    """Pictures to the tokens before the first block, in float32.
+
+    Args:
+        images: normalised; both sides multiples of the patch.
+        patches: the convolution that embeds them.
+        positions: of the class token and of the pictures' grid.
+        cls: the class token, (c,) in any number of dimensions.
+    """
+    embedded = patches(images.to(patches.weight.dtype)).flatten(2).transpose(1, 2)
+    tokens = positions.expand(len(images), -1, -1).clone()
+    tokens[:, 0] += cls.flatten()
+    tokens[:, 1:] += embedded
+    return tokens
+
+
+def run_block(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+    """Attention and perceptron, each added to what it is given."""
+    q, k, v = query_key_value(block, x)
+    x = x + project_heads(block, F.scaled_dot_product_attention(q, k, v))
+    return x.add_(feed_forward(block, x))
+
+
+def query_key_value(
+    block: BlockLayers, x: Float[Tensor, "b n c"]
+) -> tuple[Float[Tensor, "b heads n d"], Float[Tensor, "b heads n d"], Float[Tensor, "b heads n d"]]:
+    """What the block's attention compares and sums, of the normed tokens."""
+    y = linear(layer_norm(block.norm1, x).to(block.dtype), *block.qkv)
+    q, k, v = y.unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+    return q, k, v
+
+
+def values(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+    """The values alone, heads side by side."""
+    weight, bias = block.qkv
+    third = weight.shape[0] // 3
+    rows = slice(2 * third, None)
+    return linear(
+        layer_norm(block.norm1, x).to(block.dtype), weight[rows], None if bias is None else bias[rows]
+    )
+
+
+def project_heads(block: BlockLayers, heads: Float[Tensor, "b heads n d"]) -> Float[Tensor, "b n c"]:
+    """Join the heads and project them, to float32."""
+    return linear(heads.transpose(1, 2).flatten(2), *block.out).float()
+
+
+def feed_forward(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+    """The perceptron of the normed tokens, without the residual sum, in float32."""
+    y = layer_norm(block.norm2, x).to(block.dtype)
+    return mlp(y, block.up, block.down, block.activation).float()
+
+
+def layer_norm(norm: nn.LayerNorm, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
+    """The norm in float32."""
+    normed: Tensor = F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    return normed
+
+
+def as_map(tokens: Float[Tensor, "b n c"], grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
+    """Tokens without the class token, row by row, to a map."""
+    rows_first: Tensor = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+    return rows_first
+
+
+def grid_of(images: Float[Tensor, "b 3 H W"], patch: int, *, encoder: str) -> tuple[int, int]:
+    """(rows, columns) of the pictures' patches.
+
+    Raises:
+        ConfigError: a side is no multiple of the patch.
+    """
+    height, width = images.shape[-2:]
+    if height % patch or width % patch or not height or not width:
+        raise ConfigError(
+            f"{encoder} cuts pictures into patches of {patch} x {patch} pixels and was given "
+            f"{height} x {width}. "
+            f"Both sides must be multiples of {patch}, for example "
+            f"{max(patch, round(height / patch) * patch)} x {max(patch, round(width / patch) * patch)}."
+        )
+    return height // patch, width // patch
+
+
+def set_matrix_dtype(module: nn.Module, dtype: torch.dtype) -> None:
+    """Put the weights of matrix products into another number format; norms and embeddings stay float32."""
+    for part in module.modules():
+        if isinstance(part, (nn.Conv2d, nn.Linear, nn.MultiheadAttention)):
+            part.to(dtype)

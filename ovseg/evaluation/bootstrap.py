@@ -3,6 +3,9 @@
 Each resample draws as many pictures as there are, with replacement (Efron 1979). A resample is a column of
 weights, how often each picture was drawn, so that a metric of sums needs no loop over resamples. Two runs
 over the same pictures are compared under the same draws: what is hard in a picture then cancels out.
+
+A class that few pictures show is missing from many resamples. Where most classes are such, an interval says
+more about which classes were drawn than about the method, and may even lie beside the value.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -27,7 +27,7 @@ def class_groups(subject: Subject, *, by_kind: bool) -> dict[str, Group]:
 
 
 def harmonic_mean(first: Float[np.ndarray, " b"], second: Float[np.ndarray, " b"]) -> Float[np.ndarray, " b"]:
-    """What zero-shot segmentation joins seen and unseen classes with: low if either is low, 0 if both are 0."""
+    """What joins seen and unseen classes in zero-shot segmentation: low if either is low, 0 if both are 0."""
     return ratio(2 * first * second, first + second, undefined=0.0)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from ovseg.evaluation.class_sums import sparse
 from ovseg.evaluation.views import both_views, check_labels, check_pair
 from ovseg.interfaces import Record
-from ovseg.truth import Truth
-from ovseg.types import Prediction
+from ovseg.truth import IGNORED, Truth
+from ovseg.types import NOTHING, Prediction
 
 COLUMNS = ("correct", "true", "predicted")
 """Pixels per class, of those where the truth says something."""
@@ -39,8 +39,8 @@ class PixelCounts:
         check_pair(prediction, truth, self.class_count)
         predicted, true = both_views(prediction.semantic, truth.semantic, "semantic")
         labels = predicted.numpy()
-        check_labels(int(labels.min()), int(labels.max()), "prediction", self.class_count)
-        check_labels(int(true.min()), int(true.max()), "truth", self.class_count)
+        for whose, classes, first in (("prediction", labels, NOTHING), ("truth", true, IGNORED)):
+            check_labels(int(classes.min()), int(classes.max()), whose, self.class_count, first=first)
         # Row and column 0 are for -1: no truth, no class.
         side = self.class_count + 1
         pairs = (true.astype(np.int64) + 1) * side + (labels + 1)

@@ -6,7 +6,7 @@ takes it from the annotation, which says the same in maps that are consistent.
 Letters: m true segments, n predicted segments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ from ovseg.errors import DataError
 from ovseg.evaluation.class_sums import sparse
 from ovseg.evaluation.views import both_views, check_labels, check_pair
 from ovseg.interfaces import Record
-from ovseg.truth import Truth
-from ovseg.types import Prediction
+from ovseg.truth import TrueSegment, Truth
+from ovseg.types import Prediction, Segment
 
 COLUMNS = ("iou", "tp", "fp", "fn")
 """Per class: sum of the matches' IoU, matches, predicted and true segments without a match."""
@@ -45,24 +45,20 @@ class SegmentMatching:
         """
         check_pair(prediction, truth, self.class_count)
         predicted, true = both_views(prediction.panoptic, truth.panoptic, "panoptic")
-        labels = self._labels((segment.label for segment in predicted.segments), "prediction")
-        true_labels = self._labels((segment.label for segment in true.segments), "truth")
-        overlap = _overlap(
-            true.ids,
-            np.array([segment.id for segment in true.segments], dtype=np.int64),
-            predicted.ids.numpy(),
-            np.array([segment.id for segment in predicted.segments], dtype=np.int64),
-        )
-        _check_partition(overlap, prediction)
+        ids, labels = self._table(predicted.segments, "prediction")
+        true_ids, true_labels = self._table(true.segments, "truth")
         crowd = np.array([segment.is_crowd for segment in true.segments], dtype=bool)
+        overlap = _overlap(true.ids, true_ids, predicted.ids.numpy(), ids)
+        _check_partition(overlap, ids)
         return _record(overlap, true_labels, crowd, labels, self.class_count)
 
-    def _labels(self, labels: Iterable[int], whose: str) -> Int[np.ndarray, " _"]:
-        found = np.fromiter(labels, dtype=np.int64)
-        if len(found):
-            # A segment has a class: -1 is none here.
-            check_labels(int(found.min()) - (found.min() < 0), int(found.max()), whose, self.class_count)
-        return found
+    def _table(
+        self, segments: Sequence[Segment] | Sequence[TrueSegment], whose: str
+    ) -> tuple[Int[np.ndarray, " s"], Int[np.ndarray, " s"]]:
+        """Ids and labels."""
+        labels = [segment.label for segment in segments]
+        check_labels(min(labels, default=0), max(labels, default=0), whose, self.class_count)
+        return np.array([segment.id for segment in segments], np.int64), np.array(labels, np.int64)
 
 
 def _overlap(
@@ -93,15 +89,13 @@ def _position(values: Integer[np.ndarray, " r"], listed: Int[np.ndarray, " s"]) 
     return np.where(known[order][places] == values, order[places], len(known))
 
 
-def _check_partition(overlap: Int[np.ndarray, "_ _"], prediction: Prediction) -> None:
+def _check_partition(overlap: Int[np.ndarray, "_ n_and_2"], ids: Int[np.ndarray, " n"]) -> None:
     """panopticapi refuses these too: they are errors of the method or of the file they come from."""
     area = overlap.sum(axis=0)
     if area[-1]:
         raise DataError(f"The prediction has {area[-1]} pixels whose id belongs to no listed segment.")
     if not area[1:-1].all():
-        assert prediction.panoptic is not None
-        empty = prediction.panoptic.segments[int(np.argmin(area[1:-1]))]
-        raise DataError(f"The predicted segment {empty.id} has no pixel.")
+        raise DataError(f"The predicted segment {ids[np.argmin(area[1:-1])]} has no pixel.")
 
 
 def _record(

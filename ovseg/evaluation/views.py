@@ -47,22 +47,23 @@ def both_views(predicted: Predicted | None, true: Stated | None, task: Task) -> 
     return predicted, true
 
 
-def check_labels(lowest: int, highest: int, whose: str, class_count: int) -> None:
+def check_labels(lowest: int, highest: int, whose: str, class_count: int, *, first: int = 0) -> None:
     """Refuse labels that are no class.
 
     Args:
-        lowest: label; -1 is no class and allowed.
-        highest: label.
+        lowest: of the labels.
+        highest: of the labels.
         whose: ``prediction`` or ``truth``.
         class_count: length of the data set's vocabulary.
+        first: the lowest that is allowed; -1 where that says that there is no class.
 
     Raises:
         DataError: one is outside the list.
     """
-    if lowest < -1 or highest >= class_count:
+    if lowest < first or highest >= class_count:
         raise DataError(
-            f"The {whose} has the label {lowest if lowest < -1 else highest}; the data set has {class_count} "
-            f"classes, 0 to {class_count - 1}."
+            f"The {whose} has the label {lowest if lowest < first else highest}. Labels count the data set's "
+            f"{class_count} classes, from 0 to {class_count - 1}."
         )
 
 

@@ -1,0 +1,63 @@
+"""Self-attention over a whole picture with relative positions, without its matrix of all tokens by all tokens.
+
+With 64x64 tokens that matrix has 16.8 million entries per head. Here some hundred rows of one head exist at a
+time, which stay in the processor's cache from the product to the softmax to the next product.
+
+Letters: b pictures, n tokens of the grid, r some of them as queries, d channels of a head.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ovseg.models.common.linear import prepared
+from ovseg.types import GlobalAttention
+
+CPU_ROWS = 512
+"""Queries at a time: 8 MiB of float32 weights over 4096 keys, and enough rows for oneDNN's packed products."""
+GPU_ROWS = 4096
+
+Weights = Callable[[slice], Float[Tensor, "r n"]]
+"""A range of queries to their softmax weights over all keys, in float32, new at each call."""
+
+
+def attend(attention: GlobalAttention) -> Float[Tensor, "b heads n d"]:
+    """What every position gets: the values, weighted; in the number format of the values."""
+    values = attention.values
+    out = torch.empty_like(values)
+    for picture in range(values.shape[0]):
+        for head in range(values.shape[1]):
+            weights = attention_weights(attention, picture, head)
+            columns = values[picture, head].transpose(0, 1)
+            mix = prepared(columns, None, "none", values.shape[2], values)
+            for rows in query_blocks(values.shape[2], values.device):
+                out[picture, head, rows] = mix(weights(rows).to(values.dtype))
+    return out
+
+
+def attention_weights(attention: GlobalAttention, picture: int, head: int) -> Weights:
+    """One head's weights as a function of the queries, so that no more of them exist than are looked at."""
+    queries, keys = attention.queries[picture, head], attention.keys[picture, head]
+    scaled = queries * queries.shape[-1] ** -0.5
+    product = prepared(keys, None, "none", keys.shape[0], keys)
+    row_bias, column_bias = attention.row_bias, attention.column_bias
+
+    def weights(rows: slice) -> Float[Tensor, "r n"]:
+        logits = product(scaled[rows]).float()
+        on_grid = logits.view(-1, *attention.grid)
+        if row_bias is not None:
+            on_grid += row_bias[picture, head, rows, :, None]
+        if column_bias is not None:
+            on_grid += column_bias[picture, head, rows, None, :]
+        return torch.softmax(logits, -1)
+
+    return weights
+
+
+def query_blocks(count: int, device: torch.device) -> Iterator[slice]:
+    """Ranges that cover `count` queries, as many at a time as are fast on a device."""
+    step = CPU_ROWS if device.type == "cpu" else GPU_ROWS
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))

@@ -1,0 +1,95 @@
+"""The two attentions of SAM's image encoder, with the parameters of the package's `Attention` modules.
+
+A logit is ``queries . keys / sqrt(d)`` plus ``queries . rows[dy]`` plus ``queries . columns[dx]``: relative
+positions, learned per axis, meet the queries as they are, not scaled (arXiv 2112.01526, section 4.1).
+
+Letters: b pictures, h w grid of patches, c channels, m windows, s side of a window, d channels of a head.
+"""
+
+import torch
+from jaxtyping import Float
+from segment_anything.modeling.image_encoder import Attention
+from torch import Tensor
+
+from ovseg.models.common.global_attention import attend
+from ovseg.models.common.linear import linear
+from ovseg.types import GlobalAttention
+
+
+def global_attention(
+    attention: Attention, x: Float[Tensor, "b h w c"], valid: tuple[int, int]
+) -> tuple[Float[Tensor, "b h w c"], GlobalAttention]:
+    """Every token attends to every token; also returns what it looked with."""
+    height, width = x.shape[1:3]
+    qkv = linear(x, attention.qkv.weight, attention.qkv.bias)
+    queries, keys, values = (
+        part.transpose(1, 2).contiguous()
+        for part in qkv.flatten(1, 2).unflatten(-1, (3, attention.num_heads, -1)).unbind(2)
+    )
+    row_bias, column_bias = _position_bias(attention, queries, (height, width))
+    seen = GlobalAttention(queries, keys, values, row_bias, column_bias, (height, width), valid)
+    y = attend(seen).transpose(1, 2).flatten(2).unflatten(1, (height, width))
+    return linear(y, attention.proj.weight, attention.proj.bias), seen
+
+
+def windowed_attention(
+    attention: Attention, x: Float[Tensor, "b h w c"], size: int
+) -> Float[Tensor, "b h w c"]:
+    """Tokens attend within windows of `size` x `size`, whose last ones reach beyond the grid.
+
+    The package pads the grid with zeros, which as queries, keys and values are the bias. They are keys like
+    any other, so they are put in, but after the product.
+    """
+    qkv = linear(x, attention.qkv.weight, attention.qkv.bias)
+    out = torch.empty_like(x)
+    for top in range(0, x.shape[1], size):
+        strip = _padded(qkv[:, top : top + size], attention.qkv.bias, size)
+        # A processor is fastest with one window, which stays in its own cache.
+        at_once = 1 if x.device.type == "cpu" else len(strip)
+        windows = torch.cat([_attend_windows(attention, part, size) for part in strip.split(at_once)])
+        rows = windows.unflatten(0, (len(x), -1)).transpose(1, 2).flatten(2, 3)
+        out[:, top : top + size] = rows[:, : x.shape[1] - top, : x.shape[2]]
+    return linear(out, attention.proj.weight, attention.proj.bias)
+
+
+def _padded(
+    strip: Float[Tensor, "b h w c"], bias: Float[Tensor, " c"], size: int
+) -> Float[Tensor, "m s s c"]:
+    """A strip of the grid as whole windows, with the bias where there is no grid."""
+    pictures, height, width, channels = strip.shape
+    across = -(-width // size)
+    padded = bias.expand(pictures, size, across * size, channels).clone()
+    padded[:, :height, :width] = strip
+    return padded.unflatten(2, (across, size)).transpose(1, 2).flatten(0, 1)
+
+
+def _attend_windows(
+    attention: Attention, qkv: Float[Tensor, "m s s c3"], size: int
+) -> Float[Tensor, "m s s c"]:
+    parts = qkv.flatten(1, 2).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    queries, keys, values = parts.contiguous()
+    row_bias, column_bias = _position_bias(attention, queries, (size, size))
+    logits = ((queries * attention.scale) @ keys.transpose(-2, -1)).float()
+    on_grid = logits.unflatten(-1, (size, size))
+    on_grid += row_bias[..., :, None]
+    on_grid += column_bias[..., None, :]
+    y = torch.softmax(logits, -1).to(values.dtype) @ values
+    return y.transpose(1, 2).flatten(2).unflatten(1, (size, size))
+
+
+def _position_bias(
+    attention: Attention, queries: Float[Tensor, "b heads n d"], grid: tuple[int, int]
+) -> tuple[Float[Tensor, "b heads n rows"], Float[Tensor, "b heads n columns"]]:
+    """What the distance of each row and column of keys adds to a query's logits."""
+    on_grid = queries.unflatten(2, grid)
+    rows = _by_distance(attention.rel_pos_h, grid[0]).to(queries.dtype)
+    columns = _by_distance(attention.rel_pos_w, grid[1]).to(queries.dtype)
+    row_bias = torch.einsum("bayxd,ykd->bayxk", on_grid, rows)
+    column_bias = torch.einsum("bayxd,xkd->bayxk", on_grid, columns)
+    return row_bias.flatten(2, 3), column_bias.flatten(2, 3)
+
+
+def _by_distance(table: Float[Tensor, "distances d"], size: int) -> Float[Tensor, "q k d"]:
+    """The table's row for each place of a query and each of a key; distances start at ``1 - size``."""
+    place = torch.arange(size, device=table.device)
+    return table[place[:, None] - place[None] + (size - 1)]

@@ -9,7 +9,7 @@ more about which classes were drawn than about the method, and may even lie besi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +25,7 @@ BLOCK = 100
 Interval = tuple[float, float]
 
 
+@runtime_checkable
 class Tally(Protocol):
     """What the records of some pictures say together, each picture counted as often as asked for."""
 

@@ -31,7 +31,7 @@ STD = (68.501, 66.632, 70.323)
 
 @dataclass(frozen=True)
 class Golden:
-    """One golden file of the official code.
+    """One golden file of the official code; its arrays and pictures are shared, so not to be changed.
 
     Attributes:
         name: one of `CASES`.
@@ -70,7 +70,7 @@ class Golden:
         """Largest of `differences`."""
         return float(self.differences(key, value).max())
 
-    @property
+    @cached_property
     def picture(self) -> np.ndarray:
         """The picture file, RGB uint8 (height, width, 3)."""
         return scene(**self.facts["scene"])
@@ -82,7 +82,7 @@ class Golden:
             return self.arrays["resized_rgb_u8"].transpose(1, 2, 0)
         return self.picture
 
-    @property
+    @cached_property
     def processed(self) -> torch.Tensor:
         """The resized picture, normalised and fitted to CLIP's patches, (1, 3, H, W)."""
         x = (torch.from_numpy(self.resized.copy()) - torch.tensor(MEAN)) / torch.tensor(STD)
@@ -92,7 +92,7 @@ class Golden:
             return x
         return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
 
-    @property
+    @cached_property
     def windows(self) -> torch.Tensor:
         """CLIP's windows of `processed`, row by row, (b, 3, 336, 336)."""
         whole = self.processed

@@ -56,7 +56,7 @@ class ProxyAttention(nn.Module):
         """Project the values of the patches, summed by the encoder's likenesses."""
         layers = block_layers(block)
         features = self.encoder(renormalise(images, self.encoder.spec)).dense
-        weights = self.weights(affinity(features))
+        weights = self.scores(affinity(features)).softmax(-1)
         value = values(layers, tokens[:, 1:]).float()
         size = (features.shape[-2], features.shape[-1])
         if size != grid:
@@ -65,11 +65,12 @@ class ProxyAttention(nn.Module):
         summed = torch.bmm(weights, value).to(layers.dtype)
         return as_map(linear(summed, *layers.out).float(), size)
 
-    def weights(self, likeness: Float[Tensor, "b m m"]) -> Float[Tensor, "b m m"]:
-        """How much each place takes from each; every row sums to 1."""
+    def scores(self, likeness: Float[Tensor, "b m m"]) -> Float[Tensor, "b m m"]:
+        """The logits of how much each place takes from each; minus infinity is nothing."""
         scores = (likeness - self.beta * likeness.mean()) * self.gamma
+        # Nothing is more like a place than itself, so this changes the rows that would else be empty alone.
         scores.diagonal(dim1=1, dim2=2).clamp_(min=0.0)
-        return scores.masked_fill_(scores < 0, -torch.inf).softmax(-1)
+        return scores.masked_fill_(scores < 0, -torch.inf)
 
 
 def affinity(features: Float[Tensor, "b k h w"]) -> Float[Tensor, "b m m"]:

@@ -18,8 +18,8 @@ from ovseg.errors import WeightsError
 from ovseg.weights.kind import damaged, kind_of
 from ovseg.weights.mismatch import Mismatch, describe
 
-_WRAPPERS = ("model", "state_dict")
-"""Keys under which Detectron2 and open_clip's own training store the weights."""
+_WRAPPERS = ("model", "state_dict", "teacher")
+"""Keys under which Detectron2, open_clip's own training and DINO's store the weights."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

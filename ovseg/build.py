@@ -49,10 +49,12 @@ INTERFACES: Mapping[str, str] = {
     "last_blocks": "ovseg.interfaces:LastBlock",
     "mask_generators": "ovseg.interfaces:MaskGenerator",
     "classifiers": "ovseg.interfaces:Classifier",
-    "datasets": "ovseg.interfaces:Dataset",
+    "datasets": "ovseg.dataset:Dataset",
     "evaluators": "ovseg.interfaces:Evaluator",
 }
 """Registry -> the protocol that what it builds must follow, where no parameter asks for a narrower one."""
+
+_NOT_THERE = object()
 
 Node = Mapping[str, Any]
 
@@ -260,12 +262,19 @@ def _lacking(made: object, interface: str) -> list[str]:
         return []
     module, _, attribute = interface.partition(":")
     protocol = getattr(importlib.import_module(module), attribute)
-    if isinstance(made, protocol):
-        return []
     wanted = {
-        name for base in protocol.__mro__ for name in (*vars(base), *vars(base).get("__annotations__", ()))
+        name
+        for base in protocol.__mro__
+        if base is not object
+        for name in (*vars(base), *vars(base).get("__annotations__", ()))
+        if name == "__call__" or not name.startswith("_")
     }
-    return sorted(name for name in wanted if not name.startswith("_") and not hasattr(made, name))
+    return sorted(name for name in wanted if not _has(made, name))
+
+
+def _has(made: object, name: str) -> bool:
+    """Whether there is an attribute, without running a property: a data set's would read its files."""
+    return inspect.getattr_static(made, name, _NOT_THERE) is not _NOT_THERE or hasattr(made, name)
 
 
 def _attribute(interface: str) -> str:

@@ -3,7 +3,7 @@
 Images inside a method are RGB, normalised by the backbone's `pixel_mean` and `pixel_std`, (b, 3, h, w).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ovseg.dataset import Dataset as Dataset
 from ovseg.truth import Truth
 from ovseg.types import (
     BackboneSpec,
@@ -195,46 +196,6 @@ class Method(Protocol):
 
     def prepare(self, *, device: torch.device, precision: Precision) -> None:
         """Move to a device and choose the heavy parts' number format; called once, after the weights."""
-        ...
-
-
-@runtime_checkable
-class Dataset(Protocol):
-    """Pictures with truth, in a fixed order."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The classes that labels of the truth index, in the words of its publisher."""
-        ...
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The views that it has truth for."""
-        ...
-
-    @property
-    def keys(self) -> Sequence[str]:
-        """A name for each picture, unique within the data set and the same on every machine."""
-        ...
-
-    def image(self, index: int) -> Image:
-        """The picture, at the size at which it is evaluated.
-
-        Raises:
-            DataError: it cannot be read; the message names the file.
-        """
-        ...
-
-    def truth(self, index: int) -> Truth:
-        """Its truth. Called in worker processes, so a data set can be pickled.
-
-        Raises:
-            DataError: it cannot be read, has another size than the picture or labels outside the list.
-        """
-        ...
-
-    def check(self) -> Iterable[str]:
-        """What is wrong with it on disk, a line each, as it is found; nothing if all is well."""
         ...
 
 

@@ -21,7 +21,7 @@ LAYERS = (
         "ovseg.registry",
         "ovseg.plugins",
     ),
-    ("ovseg.interfaces", "ovseg.schema"),
+    ("ovseg.interfaces", "ovseg.dataset", "ovseg.schema"),
     (
         "ovseg.types",
         "ovseg.truth",

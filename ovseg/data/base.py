@@ -1,8 +1,9 @@
 """What the data sets share: a list of pictures found once, sizes compared, and a look at every file.
 
-A subclass says where its files are (`_find`), what its labels mean (`_read`) and what its publisher says of it
-(`info`). Nothing is read from disk before the first use, so that a data set whose files are elsewhere can be built,
-listed and asked what it lacks.
+A subclass says where its files are (`_find`), what its labels mean (`_read`) and what its publisher says of
+it (`info`). Nothing is read from disk before the first use, so that a data set whose files are elsewhere can
+be built, listed and asked what it lacks. What was read travels along when it is pickled: send it once per
+worker, not once per picture.
 """
 
 from abc import ABC, abstractmethod
@@ -10,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from ovseg.data.checking import check_pictures, wrong_count
+from ovseg.data.checking import absent_files, check_pictures, wrong_count
 from ovseg.data.images import image_size, read_image
 from ovseg.data.info import DatasetInfo
 from ovseg.data.preparation import Preparation
@@ -133,7 +133,7 @@ class BaseDataset(ABC):
             items = self.items
         except DataError:
             return  # already said
-        yield from check_pictures(self.truth, [item.image for item in items])
+        yield from check_pictures(self.truth, [(item.image, *item.labels) for item in items])
 
     def missing(self) -> Iterator[str]:
         """What can be said without opening pictures and labels: as `check`, in a moment."""
@@ -145,9 +145,11 @@ class BaseDataset(ABC):
         for preparation in self.preparations:
             if preparation.state == "half":
                 yield (
-                    f"{preparation.folder}: {preparation.what} are half made. Run 'ovseg prepare' again; it goes "
-                    "on where it stopped."
+                    f"{preparation.folder}: {preparation.what} are half made. Run 'ovseg prepare' again; it "
+                    "goes on where it stopped."
                 )
+        yield from absent_files("pictures", [item.image for item in items])
+        yield from absent_files("labels", [path for item in items for path in item.labels])
         yield from wrong_count(len(items), self.info.pictures.get(self.split), self.split, self.info.source)
 
     def _not_there(self, path: Path) -> str:
@@ -158,18 +160,4 @@ class BaseDataset(ABC):
         return (
             f"Download {self.info.title} from {self.info.source}, unpack it, and give its folder: "
             "dataset.root=DIR, or set OVSEG_DATA to the folder of all data sets."
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without what was read: workers find it again, which is faster than sending it."""
-        return {key: value for key, value in vars(self).items() if key not in self._found}
-
-    @property
-    def _found(self) -> frozenset[str]:
-        """Attributes that `cached_property` filled."""
-        return frozenset(
-            name
-            for kind in type(self).__mro__
-            for name, value in vars(kind).items()
-            if isinstance(value, cached_property)
         )

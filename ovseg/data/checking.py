@@ -26,20 +26,37 @@ def wrong_count(found: int, wanted: int | None, split: str, source: str) -> Iter
         )
 
 
-def check_pictures(read_truth: Callable[[int], Truth], images: Sequence[Path]) -> Iterator[str]:
+def absent_files(what: str, paths: Sequence[Path]) -> Iterator[str]:
+    """A line per folder that lacks files; folders are listed, which is faster than asking for each file."""
+    wanted: dict[Path, list[str]] = {}
+    for path in paths:
+        wanted.setdefault(path.parent, []).append(path.name)
+    for folder, names in wanted.items():
+        there = set(os.listdir(folder)) if folder.is_dir() else set()
+        absent = [name for name in names if name not in there]
+        if absent:
+            yield (
+                f"{folder} lacks {len(absent)} of {len(names)} {what} (the first: {absent[0]}). Copy or "
+                "unpack them again."
+            )
+
+
+def check_pictures(read_truth: Callable[[int], Truth], files: Sequence[tuple[Path, ...]]) -> Iterator[str]:
     """What is wrong with each picture and its truth, in the data set's order.
 
     Args:
         read_truth: of the picture with an index; may raise `DataError`.
-        images: the file of each of its pictures, which is decoded, at low resolution where that is possible.
+        files: of each picture its own, which is decoded, at low resolution where that is possible, and those
+            of its labels. Where one is absent, which `absent_files` says, the picture is left out.
     """
+    there = [index for index, paths in enumerate(files) if all(path.exists() for path in paths)]
     threads = _threads()
-    with progress("Checking", len(images), "pictures") as advance, ThreadPoolExecutor(threads) as pool:
+    with progress("Checking", len(there), "pictures") as advance, ThreadPoolExecutor(threads) as pool:
         # Pillow decodes outside Python's lock, so threads help; only some wait, so memory stays small.
         step = threads * _AHEAD
-        for start in range(0, len(images), step):
-            span = range(start, min(start + step, len(images)))
-            for faults in pool.map(lambda index: _faults(read_truth, index, images[index]), span):
+        for start in range(0, len(there), step):
+            span = there[start : start + step]
+            for faults in pool.map(lambda index: _faults(read_truth, index, files[index][0]), span):
                 yield from faults
                 advance(1)
 
@@ -63,8 +80,8 @@ def _faults(read_truth: Callable[[int], Truth], index: int, image: Path) -> list
     else:
         if says_nothing(truth):
             found.append(
-                f"{image}: its truth says nothing of any pixel, so it counts for no metric. Its labels may be "
-                "another picture's or empty: get them again."
+                f"{image}: its truth says nothing of any pixel, so it counts for no metric. Its labels "
+                "may be another picture's or empty: get them again."
             )
     return found
 

@@ -2,8 +2,8 @@
 
 A `Preparation` says what is made of each picture; `prepare` makes what is missing. While it works, a journal
 lies in the folder; when all is done, a manifest takes its place. So a folder with a journal is half made, and
-one with neither was made by somebody else's tools or not at all. What comes out does not depend on the order of
-work, on the number of threads or on how often it was interrupted.
+one with neither was made by somebody else's tools or not at all. What comes out does not depend on the order
+of work, on the number of threads or on how often it was interrupted.
 """
 
 import json

@@ -190,6 +190,10 @@ METHODS = Registry(
     "method",
     "ovseg.methods",
     {
+        "clip_dense": (
+            "ovseg.models.clip_dense.method:ClipDense",
+            "Patches of a CLIP ViT, named in windows; the last block makes it MaskCLIP, SCLIP, NACLIP ...",
+        ),
         "fcclip": (
             "ovseg.models.fcclip.method:FCCLIP",
             "FC-CLIP: one frozen convolutional CLIP proposes masks and names them",
@@ -304,6 +308,10 @@ EVALUATORS = Registry(
         "mean_iou": (
             "ovseg.evaluation.mean_iou:MeanIoU",
             "mIoU in both published conventions, fwIoU, mACC and pACC",
+        ),
+        "average_precision": (
+            "ovseg.evaluation.average_precision:AveragePrecision",
+            "COCO's AP and AR of instances, by pycocotools",
         ),
     },
 )

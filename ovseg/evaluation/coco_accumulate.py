@@ -1,0 +1,190 @@
+"""From the matches of many pictures to average precision and recall, class by class.
+
+`official` is pycocotools' own accumulation. `weighted` gives the same numbers for any number of weightings of
+the pictures at once, which the bootstrap needs; with every picture counted once the two agree.
+
+Why `weighted` needs the found instances alone: recall only grows where an instance is found, and what comes
+between two of them can only lower precision, which the envelope takes away.
+"""
+
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
+from pycocotools.cocoeval import COCOeval
+
+from ovseg.evaluation.class_sums import ratio
+from ovseg.evaluation.coco_matching import AREAS, BITS, MAX_DETECTIONS, PARAMS, THRESHOLDS, Matches
+
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""The numbers of `COCOeval.summarize`, in its order.
+
+AP is average precision, AR average recall. 50 and 75 is one overlap, otherwise it is the mean over all; s, m
+and l are small (at most 32 x 32 pixels), medium (at most 96 x 96) and large instances; 1, 10 and 100 is the
+most detections per class and picture, 100 otherwise.
+"""
+
+AT_50, AT_75 = THRESHOLDS.index(0.5), THRESHOLDS.index(0.75)
+LIMITS = (*((0, number) for number in MAX_DETECTIONS), *((area, MAX_DETECTIONS[-1]) for area in (1, 2, 3)))
+"""(index into `AREAS`, detections per picture) of each published recall."""
+
+BLOCK_VALUES = 1 << 22
+"""Detections times weightings of one block: what is kept of them stays below a hundred megabytes."""
+
+
+@dataclass(frozen=True)
+class ClassMatches:
+    """One class in all pictures. Detections picture by picture, earlier pictures first, best first in each.
+
+    Attributes:
+        pictures: index of each detection's picture.
+        rank: of each detection among those of its picture, from 0.
+        scores: of each detection.
+        matched, ignored: of each detection, at each area range and overlap.
+        true_pictures: index of each picture that has true instances.
+        true_counts: the true instances that count in it, per area range.
+    """
+
+    pictures: Int64[np.ndarray, " n"]
+    rank: Int64[np.ndarray, " n"]
+    scores: Float64[np.ndarray, " n"]
+    matched: Bool[np.ndarray, "areas thresholds n"]
+    ignored: Bool[np.ndarray, "areas thresholds n"]
+    true_pictures: Int64[np.ndarray, " m"]
+    true_counts: Int64[np.ndarray, "m areas"]
+
+
+def by_class(matches: Sequence[Matches], order: Sequence[int]) -> dict[int, ClassMatches]:
+    """The classes that have a true instance that counts, by label in ascending order.
+
+    Args:
+        matches: of each picture.
+        order: indices into `matches`: which picture goes first where scores tie.
+    """
+    if not matches:
+        return {}
+    ordered = [matches[index] for index in order]
+    joined = {key: np.concatenate([getattr(part, key) for part in ordered]) for key in vars(ordered[0])}
+    pictures = np.repeat(order, [len(part.labels) for part in ordered])
+    true_pictures = np.repeat(order, [len(part.true_labels) for part in ordered])
+    found = {}
+    for label in np.unique(joined["true_labels"][joined["true_counts"].any(axis=1)]).tolist():
+        rows, true_rows = joined["labels"] == label, joined["true_labels"] == label
+        found[label] = ClassMatches(
+            pictures=pictures[rows],
+            rank=_rank(pictures[rows]),
+            scores=joined["scores"][rows],
+            matched=_unpacked(joined["matched"][rows]),
+            ignored=_unpacked(joined["ignored"][rows]),
+            true_pictures=true_pictures[true_rows],
+            true_counts=joined["true_counts"][true_rows],
+        )
+    return found
+
+
+def official(matches: ClassMatches) -> Float[np.ndarray, " numbers"]:
+    """What pycocotools says of a class: `NAMES`, in 0..1, NaN where there is no true instance that counts."""
+    evaluation = _filled(matches)
+    with redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+        evaluation.summarize()
+    return np.where(evaluation.stats < 0, np.nan, evaluation.stats)
+
+
+def _filled(matches: ClassMatches) -> COCOeval:
+    """A `COCOeval` of one class as `evaluate` would leave it.
+
+    All true instances are in a picture of their own, since only their count matters.
+    """
+    detections = np.split(np.arange(len(matches.scores)), np.flatnonzero(matches.rank == 0)[1:])
+    nothing = np.zeros(0, np.int64)
+    evaluation = COCOeval(iouType="segm")
+    evaluation.params.catIds = [0]
+    evaluation.params.imgIds = list(range(len(detections) + 1))
+    evaluation._paramsEval = evaluation.params
+    evaluation.evalImgs = [
+        {
+            "dtScores": matches.scores[rows],
+            "dtMatches": matches.matched[area][:, rows],
+            "dtIgnore": matches.ignored[area][:, rows],
+            "gtIgnore": np.zeros(count),
+        }
+        for area, total in enumerate(matches.true_counts.sum(axis=0))
+        for rows, count in (*((rows, 0) for rows in detections), (nothing, total))
+    ]
+    return evaluation
+
+
+def weighted(
+    matches: ClassMatches, weights: Float[np.ndarray, "pictures resamples"]
+) -> Float[np.ndarray, "numbers resamples"]:
+    """`NAMES` of a class, in 0..1; NaN where there is no true instance that counts.
+
+    Args:
+        matches: of the class.
+        weights: how often each picture counts.
+    """
+    step = max(1, BLOCK_VALUES // max(1, len(matches.scores)))
+    starts = range(0, weights.shape[1], step)
+    return np.concatenate([_weighted(matches, weights[:, start : start + step]) for start in starts], axis=1)
+
+
+def _weighted(
+    matches: ClassMatches, weights: Float[np.ndarray, "pictures resamples"]
+) -> Float[np.ndarray, "numbers resamples"]:
+    best_first = np.argsort(-matches.scores, kind="stable")
+    precision = [_precision(matches, best_first, area, weights) for area in range(len(AREAS))]
+    recall = [_recall(matches, area, limit, weights) for area, limit in LIMITS]
+    means = [values.mean(axis=0) for values in (*precision, *recall)]
+    return np.stack([means[0], precision[0][AT_50], precision[0][AT_75], *means[1:]])
+
+
+def _precision(
+    matches: ClassMatches,
+    best_first: Int64[np.ndarray, " n"],
+    area: int,
+    weights: Float[np.ndarray, "pictures resamples"],
+) -> Float[np.ndarray, "thresholds resamples"]:
+    """Area under the envelope of precision over recall, at the 101 published points of recall."""
+    true = _true(matches, area, weights)
+    result = np.empty((len(THRESHOLDS), weights.shape[1]))
+    for number in range(len(THRESHOLDS)):
+        rows = best_first[~matches.ignored[area, number, best_first]]
+        hits = np.flatnonzero(matches.matched[area, number, rows])
+        counted = weights[matches.pictures[rows]].cumsum(axis=0)[hits]
+        found = weights[matches.pictures[rows[hits]]].cumsum(axis=0)
+        precision = found / (counted + np.spacing(1))
+        envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        reached = np.searchsorted(PARAMS.recThrs, ratio(found, np.broadcast_to(true, found.shape)), side="right")
+        points = np.diff(reached, axis=0, prepend=np.zeros((1, weights.shape[1]), reached.dtype))
+        result[number] = (envelope * points).sum(axis=0) / len(PARAMS.recThrs)
+    return np.where(true > 0, result, np.nan)
+
+
+def _recall(
+    matches: ClassMatches, area: int, limit: int, weights: Float[np.ndarray, "pictures resamples"]
+) -> Float[np.ndarray, "thresholds resamples"]:
+    hits = matches.matched[area] & ~matches.ignored[area] & (matches.rank < limit)
+    found = np.stack([weights[matches.pictures[row]].sum(axis=0) for row in hits])
+    return ratio(found, np.broadcast_to(_true(matches, area, weights), found.shape))
+
+
+def _true(
+    matches: ClassMatches, area: int, weights: Float[np.ndarray, "pictures resamples"]
+) -> Float[np.ndarray, " resamples"]:
+    """True instances that count."""
+    counts = matches.true_counts[:, area, None]
+    return np.asarray((counts * weights[matches.true_pictures]).sum(axis=0))
+
+
+def _rank(pictures: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """Position of each entry in its run of equal ones."""
+    starts = np.flatnonzero(np.diff(pictures, prepend=-1))
+    return np.arange(len(pictures)) - np.repeat(starts, np.diff(starts, append=len(pictures)))
+
+
+def _unpacked(bits: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, "areas thresholds n"]:
+    return np.asarray((bits & BITS[:, None]) > 0).reshape(len(AREAS), len(THRESHOLDS), -1)

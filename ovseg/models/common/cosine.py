@@ -17,6 +17,9 @@ class CosineClassifier(nn.Module):
     enlarged them. Source: MaskCLIP (arXiv 2112.01071), section 3.2, and its successors.
     """
 
+    def __init__(self) -> None:  # torch's own takes any arguments, which is no schema for a config
+        super().__init__()
+
     @torch.no_grad()
     def forward(
         self,

@@ -1,5 +1,8 @@
 """Pictures to network inputs."""
 
+from typing import Literal
+
+import cv2
 import numpy as np
 import PIL.Image
 import torch
@@ -10,10 +13,14 @@ from torch import Tensor
 from ovseg.types import BackboneSpec, Image
 
 
-def resize_short_side(image: Image, short_side: int, long_side: int) -> Image:
+def resize_short_side(
+    image: Image, short_side: int, long_side: int, *, by: Literal["pillow", "opencv"] = "pillow"
+) -> Image:
     """Resize so that the short side is `short_side`, or less where the long side would exceed `long_side`.
 
-    Bilinear by Pillow on 8-bit values, both sides rounded half up, as Detectron2's `ResizeShortestEdge` does.
+    Bilinear on 8-bit values, both sides rounded half up. Pillow's, which looks at every pixel when it makes a
+    picture smaller, is Detectron2's `ResizeShortestEdge`; OpenCV's, which looks at four, is MMSegmentation's
+    `Resize` with ``keep_ratio``.
     """
     height, width = image.shape[:2]
     scale = short_side / min(height, width)
@@ -22,6 +29,8 @@ def resize_short_side(image: Image, short_side: int, long_side: int) -> Image:
     size = (max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5)))
     if size == (width, height):
         return image
+    if by == "opencv":
+        return cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_LINEAR)
     return np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.BILINEAR))
 
 

@@ -21,6 +21,9 @@ VOID_LOGIT = math.log(1e-8)
 class MaskPooledClassifier(nn.Module):
     """Masks to text space by pooling the backbone's last map; nothing in it is trained."""
 
+    def __init__(self) -> None:  # torch's own takes any arguments, which is no schema for a config
+        super().__init__()
+
     def forward(
         self,
         backbone: Backbone,

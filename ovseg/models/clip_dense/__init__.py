@@ -1,0 +1,1 @@
+"""CLIP's own patches, named: CLIP ViT dense, MaskCLIP, SCLIP, NACLIP, ProxyCLIP."""

@@ -294,6 +294,30 @@ DATASETS = Registry(
             "ovseg.data.coco_object:COCOObject",
             "COCO-Object, background and 80 things: semantic truth",
         ),
+        "ade20k": ("ovseg.data.ade20k:ADE20K", "ADE20K, 150 classes: panoptic, instance and semantic truth"),
+        "ade20k_847": ("ovseg.data.ade20k_full:ADE20KFull", "the full ADE20K, 847 classes: semantic truth"),
+        "voc21": ("ovseg.data.voc:VOC21", "Pascal VOC 2012, background and 20 objects: semantic truth"),
+        "voc20": ("ovseg.data.voc:VOC20", "Pascal VOC 2012, 20 objects: semantic truth"),
+        "pascal_context_59": (
+            "ovseg.data.pascal_context:PascalContext59",
+            "Pascal Context, 59 classes: semantic truth",
+        ),
+        "pascal_context_60": (
+            "ovseg.data.pascal_context:PascalContext60",
+            "Pascal Context, background and 59 classes: semantic truth",
+        ),
+        "pascal_context_459": (
+            "ovseg.data.pascal_context:PascalContext459",
+            "Pascal Context, 459 classes: semantic truth",
+        ),
+        "cityscapes": (
+            "ovseg.data.cityscapes:Cityscapes",
+            "Cityscapes, 19 classes: panoptic, instance and semantic truth",
+        ),
+        "mapillary_vistas": (
+            "ovseg.data.mapillary:MapillaryVistas",
+            "Mapillary Vistas 1.2, 65 classes: panoptic and semantic truth",
+        ),
         "folder": ("ovseg.data.folder:FolderDataset", "pictures and labels of your own, in plain folders"),
     },
 )

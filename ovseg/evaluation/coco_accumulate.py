@@ -28,8 +28,6 @@ most detections per class and picture, 100 otherwise.
 """
 
 AT_50, AT_75 = THRESHOLDS.index(0.5), THRESHOLDS.index(0.75)
-LIMITS = (*((0, number) for number in MAX_DETECTIONS), *((area, MAX_DETECTIONS[-1]) for area in (1, 2, 3)))
-"""(index into `AREAS`, detections per picture) of each published recall."""
 
 BLOCK_VALUES = 1 << 22
 """Detections times weightings of one block: what is kept of them stays below a hundred megabytes."""
@@ -136,40 +134,73 @@ def _weighted(
     matches: ClassMatches, weights: Float[np.ndarray, "pictures resamples"]
 ) -> Float[np.ndarray, "numbers resamples"]:
     best_first = np.argsort(-matches.scores, kind="stable")
-    precision = [_precision(matches, best_first, area, weights) for area in range(len(AREAS))]
-    recall = [_recall(matches, area, limit, weights) for area, limit in LIMITS]
-    means = [values.mean(axis=0) for values in (*precision, *recall)]
+    precision, recall = zip(
+        *(_curves(matches, best_first, area, weights) for area in range(len(AREAS))), strict=True
+    )
+    few = [_recall_of_few(matches, limit, weights) for limit in MAX_DETECTIONS[:-1]]
+    means = [values.mean(axis=0) for values in (*precision, *few, *recall)]
     return np.stack([means[0], precision[0][AT_50], precision[0][AT_75], *means[1:]])
 
 
-def _precision(
+def _curves(
     matches: ClassMatches,
     best_first: Int64[np.ndarray, " n"],
     area: int,
     weights: Float[np.ndarray, "pictures resamples"],
-) -> Float[np.ndarray, "thresholds resamples"]:
-    """Area under the envelope of precision over recall, at the 101 published points of recall."""
+) -> tuple[Float[np.ndarray, "thresholds resamples"], Float[np.ndarray, "thresholds resamples"]]:
+    """Precision's mean over the 101 published points of recall, and the highest recall."""
+    counts = ~matches.ignored[area][:, best_first]
+    hits = matches.matched[area][:, best_first] & counts
+    drawn = weights[matches.pictures[best_first]]
+    # Most detections count at every overlap or at none: those are added up once.
+    always = counts.all(axis=0)
+    always_before, drawn_always = always.cumsum(), _cumulative(drawn[always])
     true = _true(matches, area, weights)
-    result = np.empty((len(THRESHOLDS), weights.shape[1]))
+    precision, recall = np.empty((2, len(THRESHOLDS), weights.shape[1]))
     for number in range(len(THRESHOLDS)):
-        rows = best_first[~matches.ignored[area, number, best_first]]
-        hits = np.flatnonzero(matches.matched[area, number, rows])
-        counted = weights[matches.pictures[rows]].cumsum(axis=0)[hits]
-        found = weights[matches.pictures[rows[hits]]].cumsum(axis=0)
-        precision = found / (counted + np.spacing(1))
-        envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        reached = np.searchsorted(PARAMS.recThrs, ratio(found, np.broadcast_to(true, found.shape)), side="right")
-        points = np.diff(reached, axis=0, prepend=np.zeros((1, weights.shape[1]), reached.dtype))
-        result[number] = (envelope * points).sum(axis=0) / len(PARAMS.recThrs)
-    return np.where(true > 0, result, np.nan)
+        rows = np.flatnonzero(hits[number])
+        sometimes = np.flatnonzero(counts[number] & ~always)
+        sometimes_before = np.searchsorted(sometimes, rows, side="right")
+        counted = drawn_always[always_before[rows]] + _cumulative(drawn[sometimes])[sometimes_before]
+        found = _cumulative(drawn[rows])
+        precision[number] = _mean_precision(found[1:], counted, true)
+        recall[number] = ratio(found[-1], true)
+    return precision, recall
 
 
-def _recall(
-    matches: ClassMatches, area: int, limit: int, weights: Float[np.ndarray, "pictures resamples"]
+def _mean_precision(
+    found: Float[np.ndarray, "hits resamples"],
+    counted: Float[np.ndarray, "hits resamples"],
+    true: Float[np.ndarray, " resamples"],
+) -> Float[np.ndarray, " resamples"]:
+    """Mean of the envelope of precision.
+
+    Args:
+        found: true instances found up to each hit, that one included.
+        counted: detections up to there that count.
+        true: instances that are to be found.
+    """
+    envelope = np.maximum.accumulate((found / (counted + np.spacing(1)))[::-1], axis=0)[::-1]
+    recall = ratio(found, np.broadcast_to(true, found.shape))
+    points = np.searchsorted(PARAMS.recThrs, recall, side="right")
+    points[1:] -= points[:-1].copy()
+    return np.where(true > 0, (envelope * points).sum(axis=0) / len(PARAMS.recThrs), np.nan)
+
+
+def _recall_of_few(
+    matches: ClassMatches, limit: int, weights: Float[np.ndarray, "pictures resamples"]
 ) -> Float[np.ndarray, "thresholds resamples"]:
-    hits = matches.matched[area] & ~matches.ignored[area] & (matches.rank < limit)
+    """Recall, over all areas, with at most `limit` detections per picture."""
+    hits = matches.matched[0] & ~matches.ignored[0] & (matches.rank < limit)
     found = np.stack([weights[matches.pictures[row]].sum(axis=0) for row in hits])
-    return ratio(found, np.broadcast_to(_true(matches, area, weights), found.shape))
+    return ratio(found, np.broadcast_to(_true(matches, 0, weights), found.shape))
+
+
+def _cumulative(weights: Float[np.ndarray, "n resamples"]) -> Float[np.ndarray, "n_and_1 resamples"]:
+    """Sums over the first rows: of none, one, two ..."""
+    sums = np.zeros((len(weights) + 1, weights.shape[1]))
+    np.cumsum(weights, axis=0, out=sums[1:])
+    return sums
 
 
 def _true(

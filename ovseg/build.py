@@ -269,7 +269,8 @@ def _lacking(made: object, interface: str) -> list[str]:
         for name in (*vars(base), *vars(base).get("__annotations__", ()))
         if name == "__call__" or not name.startswith("_")
     }
-    return sorted(name for name in wanted if not _has(made, name))
+    lacking = (name for name in wanted if not _has(made, name))
+    return sorted(lacking, key=lambda name: (name == "__call__", name))
 
 
 def _has(made: object, name: str) -> bool:

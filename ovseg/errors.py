@@ -31,6 +31,10 @@ class DataError(OvsegError):
     """A picture or a data set cannot be read, or is not what it claims to be."""
 
 
+class AbsentDataError(DataError):
+    """A data set is not on disk, or not where it was looked for."""
+
+
 class WeightsError(OvsegError):
     """Weights are missing, damaged, of another model, or cannot be downloaded."""
 

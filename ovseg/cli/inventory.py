@@ -7,8 +7,11 @@ from typing import Any
 
 import yaml
 
+from ovseg.build import build_component
 from ovseg.cli.tables import Row, Table
 from ovseg.config import conf_dir, plugin_conf_dirs
+from ovseg.data.configured import GROUP, build_dataset, read_node
+from ovseg.errors import OvsegError
 from ovseg.registry import BUILT_IN, REGISTRIES
 from ovseg.vocabulary import vocabulary_info, vocabulary_names
 from ovseg.weights import zoo
@@ -100,6 +103,51 @@ def registered(kind: str) -> Table:
     return Table(kind, f"{registry.kind.capitalize()}s", rows, "None is registered.")
 
 
+def datasets() -> Table:
+    """What can be typed after ``dataset=``."""
+    rows: list[Row] = []
+    for file in config_files(GROUP):
+        built = _dataset(file)
+        info, place = getattr(built, "info", None), getattr(built, "place", None)
+        rows.append(
+            {
+                "name": file.name,
+                "tasks": list(built.tasks) if built else None,
+                "classes": _classes(built),
+                "pictures": [f"{split} {count}" for split, count in info.pictures.items()] if info else None,
+                "on_disk": str(place) if place else None,
+                "from": file.origin,
+                "what": file.summary,
+                "source": info.source if info else None,
+                "licence": info.licence if info else None,
+            }
+        )
+    return Table(
+        "datasets",
+        "Data sets (dataset=NAME)",
+        rows,
+        "None is configured.",
+        optional=("from", "source", "what", "licence", "pictures"),
+    )
+
+
+def _classes(dataset: Any) -> int | None:  # noqa: ANN401
+    """How many classes a data set has; None where only files that are not there could tell."""
+    try:
+        return len(dataset.vocabulary) if dataset else None
+    except OvsegError:
+        return None
+
+
+def _dataset(file: ConfigFile) -> Any:  # noqa: ANN401
+    """A data set as its config stands; None if it needs keys, or is a plugin's that cannot be used."""
+    try:
+        node = read_node(file.path)
+        return build_component("datasets", node, path=GROUP) if node else build_dataset(file.name)
+    except OvsegError:
+        return None
+
+
 def vocabularies() -> Table:
     """The built-in class lists."""
     infos = [vocabulary_info(name) for name in vocabulary_names()]
@@ -148,7 +196,7 @@ KINDS: Mapping[str, Callable[[], Table]] = {
     "backbones": lambda: parts("backbones"),
     "mask_generators": lambda: parts("mask_generators"),
     "classifiers": lambda: parts("classifiers"),
-    "datasets": lambda: registered("datasets"),
+    "datasets": datasets,
     "vocabularies": vocabularies,
     "evaluators": lambda: registered("evaluators"),
     "weights": weights,

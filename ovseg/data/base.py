@@ -16,7 +16,7 @@ from ovseg.data.checking import absent_files, check_pictures, wrong_count
 from ovseg.data.images import image_size, read_image
 from ovseg.data.info import DatasetInfo
 from ovseg.data.preparation import Preparation
-from ovseg.errors import DataError
+from ovseg.errors import AbsentDataError, DataError
 from ovseg.image import Image, Task
 from ovseg.truth import Truth
 from ovseg.vocabulary import Vocabulary
@@ -70,7 +70,8 @@ class BaseDataset(ABC):
         """The pictures in their order, from folders, list files or an index, without opening pictures.
 
         Raises:
-            DataError: what it needs is not there; says what was looked for and what to do.
+            AbsentDataError: what it needs is not there; says what was looked for and what to do.
+            DataError: it is damaged.
         """
 
     @abstractmethod
@@ -82,6 +83,11 @@ class BaseDataset(ABC):
         """
 
     @property
+    def place(self) -> Path | None:
+        """The folder that it is in, None where it is not, told without reading a file."""
+        return self.root if self.root.is_dir() else None
+
+    @property
     def preparations(self) -> Sequence[Preparation]:
         """What ``ovseg prepare`` makes for it; empty if it needs nothing."""
         return ()
@@ -91,10 +97,11 @@ class BaseDataset(ABC):
         """The pictures in their order; found at the first use and kept.
 
         Raises:
-            DataError: nothing is there, or what is there is not this data set.
+            AbsentDataError: nothing is there.
+            DataError: what is there is not this data set, or damaged.
         """
         if not self.root.is_dir():
-            raise DataError(self._not_there(self.root))
+            raise AbsentDataError(self._not_there(self.root))
         found = self._find()
         if not found:
             raise DataError(f"{self.root} has no picture of the split '{self.split}'. {self._advice}")

@@ -26,7 +26,7 @@ from ovseg.data.coco_json import PanopticIndex, instances_from, read_instances_j
 from ovseg.data.info import DatasetInfo
 from ovseg.data.labels import read_panoptic_ids
 from ovseg.data.panoptic import instances_of, panoptic_truth, semantic_of
-from ovseg.errors import DataError
+from ovseg.errors import AbsentDataError, DataError
 from ovseg.image import Task
 from ovseg.truth import Truth
 from ovseg.vocabulary import Vocabulary, load_vocabulary
@@ -60,6 +60,11 @@ class COCOPanoptic(BaseDataset):
         return load_vocabulary("coco_panoptic", names="plain")
 
     @property
+    def place(self) -> Path | None:
+        """See `BaseDataset`."""
+        return self.root if self.panoptic_file.is_file() else None
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """All three."""
         return ("semantic", "panoptic", "instance")
@@ -81,6 +86,8 @@ class COCOPanoptic(BaseDataset):
         Raises:
             DataError: as `read_panoptic_json`, or a category is none of the 133.
         """
+        if not self.panoptic_file.exists():
+            raise AbsentDataError(self._not_there(self.panoptic_file))
         index = read_panoptic_json(self.panoptic_file)
         unknown = sorted(set(index.rows[:, 1].tolist()) - set(self._label_of))
         if unknown:
@@ -135,12 +142,12 @@ def first_folder(root: Path, places: Sequence[str], source: str) -> Path:
     """The first of several folders that is there.
 
     Raises:
-        DataError: none is.
+        AbsentDataError: none is.
     """
     for place in places:
         if (root / place).is_dir():
             return root / place
-    raise DataError(
+    raise AbsentDataError(
         f"{root} has no folder {' or '.join(places)}. Unpack it there (from {source}), or correct "
         "dataset.root."
     )

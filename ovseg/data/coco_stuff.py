@@ -27,7 +27,7 @@ from ovseg.data.coco import PICTURES, Split, first_folder
 from ovseg.data.info import DatasetInfo
 from ovseg.data.labels import Table, label_table, read_labels, same_labels
 from ovseg.data.preparation import Made, Preparation
-from ovseg.errors import DataError
+from ovseg.errors import AbsentDataError
 from ovseg.image import Task
 from ovseg.truth import IGNORED, Truth
 from ovseg.vocabulary import Vocabulary, load_vocabulary
@@ -115,9 +115,15 @@ class StuffMaps(BaseDataset):
         """The first that is there.
 
         Raises:
-            DataError: none is.
+            AbsentDataError: none is.
         """
         return _first(self.layouts, self.root)
+
+    @property
+    def place(self) -> Path | None:
+        """See `BaseDataset`."""
+        there = any(layout.stems(self.root) for layout in self.layouts)
+        return self.root if there else None
 
     def _find(self) -> Sequence[Item]:
         places = [f"{self.split}2017", f"images/{self.split}2017"]
@@ -183,7 +189,7 @@ class TrainIds(Preparation):
         """The originals.
 
         Raises:
-            DataError: they are not there.
+            AbsentDataError: they are not there.
         """
         return _first(original_layouts(self.split, self.table), self.root)
 
@@ -208,7 +214,7 @@ def _first(layouts: Sequence[Layout], root: Path) -> Layout:
     for layout in layouts:
         if layout.stems(root):
             return layout
-    raise DataError(
+    raise AbsentDataError(
         f"{root} has none of these label files: {', '.join(_described(layouts))}. Download "
         f"stuffthingmaps_trainval2017.zip from {SOURCE} and unpack it into {root / 'stuffthingmaps'}, or "
         "correct dataset.root."

@@ -1,6 +1,7 @@
 """Data sets by the name of their config: ``dataset=coco_panoptic`` is ``conf/dataset/coco_panoptic.yaml``."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -46,6 +47,19 @@ def compose_dataset(config: str, overrides: Sequence[str] = ()) -> dict[str, Any
         raise clean_error(error) from error
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}
+
+
+def read_node(path: Path) -> dict[str, Any] | None:
+    """The node in a file of the group ``dataset``, without Hydra, which takes a tenth of a second.
+
+    Returns:
+        Plain values; None where only Hydra can tell them, because the file builds on others.
+    """
+    content = OmegaConf.load(path)
+    if "defaults" in content or OmegaConf.missing_keys(content):
+        return None
+    node = OmegaConf.to_container(content, resolve=True)
+    return {str(key): value for key, value in node.items()} if isinstance(node, dict) else None
 
 
 def build_dataset(config: str, overrides: Sequence[str] = ()) -> Any:  # noqa: ANN401

@@ -16,7 +16,11 @@ from ovseg.progress import progress
 from ovseg.registry import REGISTRIES
 from ovseg.schema import SCHEMAS
 
-_PARTS = {f"model/{registry.kind.replace(' ', '_')}": kind for kind, registry in REGISTRIES.items()}
+_PARTS = {
+    **{f"model/{registry.kind.replace(' ', '_')}": kind for kind, registry in REGISTRIES.items()},
+    "dataset": "datasets",
+    "evaluator": "evaluators",
+}
 """Config group of a part -> the registry that its files name."""
 
 

@@ -6,6 +6,7 @@ and whether a record came from this run or from the file of an interrupted one.
 """
 
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,7 +79,15 @@ class RecordMetric(Metric, ABC):
         # torchmetrics copies a result field by field, which the frozen Scores refuses; it leaves alone what
         # it does not know.
         sealed = super()._wrap_compute(lambda: _Sealed(compute()))
-        return lambda: sealed().scores
+
+        def unsealed() -> Scores:
+            with warnings.catch_warnings():
+                # Of many processes one may have no pictures: that is in order.
+                warnings.filterwarnings("ignore", "The ``compute`` method of metric", UserWarning)
+                scores: Scores = sealed().scores
+                return scores
+
+        return unsealed
 
 
 class _Sealed:

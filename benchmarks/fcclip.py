@@ -9,19 +9,18 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 import machine
 import torch
 from golden.scene import scene
 from helpers.tiny_fcclip import Golden
+from timing import best_gflops, gflop, in_turns
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from ovseg.models.common.linear import Backend, best_of, chosen_backend, linear, linear_backend
+from ovseg.models.common.linear import chosen_backend
 from ovseg.models.common.precision import bf16_gain, compute_dtype
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
 from ovseg.models.fcclip.method import FCCLIP
@@ -29,8 +28,6 @@ from ovseg.models.fcclip.weights import official_state_dict
 from ovseg.run.load import load_method
 from ovseg.types import TASKS, Image
 from ovseg.vocabulary import Vocabulary
-
-T = TypeVar("T")
 
 
 class PredictSpeed(TypedDict):
@@ -101,7 +98,7 @@ def measure(
     def predict() -> dict[str, float]:
         return dict(method.predict_batch([picture], vocabulary, tasks=TASKS)[0].seconds)
 
-    seconds, trunk_seconds, stages = _in_turns(predict, _trunk(method, picture), device, repeats)
+    turns = in_turns(predict, _trunk(method, picture), device, repeats)
     if device.type == "cuda":
         machine.reset_peak(device)
         predict()
@@ -109,10 +106,10 @@ def measure(
     else:
         peak = _peak_alone(checkpoint, precision, picture)
     return PredictSpeed(
-        ratio=statistics.median(ours / theirs for ours, theirs in zip(seconds, trunk_seconds, strict=True)),
-        seconds=statistics.median(seconds),
-        trunk_seconds=statistics.median(trunk_seconds),
-        stages={name: statistics.median(split[name] for split in stages) for name in stages[0]},
+        ratio=turns.ratio,
+        seconds=turns.seconds,
+        trunk_seconds=turns.reference_seconds,
+        stages=turns.stages,
         peak_gb=peak,
         computed_in=str(compute_dtype(device, precision)),
         linear=chosen_backend(torch.float32) if device.type == "cpu" else "plain",
@@ -124,12 +121,10 @@ def floor(*, checkpoint: Path, picture: Image, vocabulary: Vocabulary, trunk_sec
     method = load_method("fcclip", weights=checkpoint, device="cpu")
     assert isinstance(method, FCCLIP)
     method.requires_grad_(False)  # the counter follows gradients where a parameter asks for them
-    trunk = _gflop(_trunk(method, picture))
+    trunk = gflop(_trunk(method, picture))
     method.embed(method.backbone, vocabulary)  # counted apart: once per vocabulary
-    with linear_backend("plain"):
-        whole = _gflop(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))
-    best = max(_product_rate("plain", torch.float32), _product_rate("onednn", torch.float32))
-    best_bf16 = _product_rate("onednn", torch.bfloat16)
+    whole = gflop(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))
+    best, best_bf16 = best_gflops(torch.float32), best_gflops(torch.bfloat16)
     return Floor(
         trunk_gflop=trunk,
         predict_gflop=whole,
@@ -170,22 +165,6 @@ def _trunk(method: FCCLIP, picture: Image) -> Callable[[], Tensor]:
     return torch.no_grad()(lambda: trunk.forward_features(network_input))
 
 
-def _in_turns(
-    predict: Callable[[], dict[str, float]],
-    reference: Callable[[], Tensor],
-    device: torch.device,
-    repeats: int,
-) -> tuple[list[float], list[float], list[dict[str, float]]]:
-    predict(), reference()  # not counted
-    seconds, reference_seconds, stages = [], [], []
-    for _ in range(repeats):
-        reference_seconds.append(_timed(reference, device)[0])
-        spent, split = _timed(predict, device)
-        seconds.append(spent)
-        stages.append(split)
-    return seconds, reference_seconds, stages
-
-
 def _peak_alone(checkpoint: Path, precision: str, picture: Image) -> float:
     """Peak of a prediction in a process of its own: here the timed trunk's copy has been in memory."""
     script = str(Path(__file__).with_name("peak.py"))
@@ -194,26 +173,3 @@ def _peak_alone(checkpoint: Path, precision: str, picture: Image) -> float:
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     report = json.loads(printed)
     return max(float(report[which]["peak_gb"]) for which in ("first", "later"))
-
-
-def _gflop(work: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops() / 1e9
-
-
-def _product_rate(backend: Backend, dtype: torch.dtype) -> float:
-    x, weight = torch.randn(4096, 1536).to(dtype), torch.randn(1536, 1536).to(dtype)
-    with torch.no_grad(), linear_backend(backend):
-        seconds = best_of(lambda: linear(x, weight), repeats=10)
-    return 2 * x.numel() * weight.shape[0] / seconds / 1e9
-
-
-def _timed(work: Callable[[], T], device: torch.device) -> tuple[float, T]:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    result = work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start, result

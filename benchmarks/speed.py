@@ -1,4 +1,4 @@
-"""Speed of ovseg on this machine: ``python benchmarks/speed.py {fcclip,text} --json FILE``.
+"""Speed of ovseg on this machine: ``python benchmarks/speed.py {fcclip,trident,text} --json FILE``.
 
 Every figure is a ratio of medians taken in turns in one process, because machines differ and drift. What each
 is divided by is said in the module of the same name beside this file. Weights are random: they decide no
@@ -19,6 +19,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tes
 import fcclip  # noqa: E402
 import machine  # noqa: E402
 import text  # noqa: E402
+import trident  # noqa: E402
 from golden.scene import scene  # noqa: E402
 
 from ovseg.vocabulary import load_vocabulary  # noqa: E402
@@ -28,7 +29,7 @@ def main() -> None:
     """Measure one subject, print it, and write it to a file if asked."""
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    measured = _text(arguments) if arguments.subject == "text" else _fcclip(arguments)
+    measured = SUBJECTS[arguments.subject](arguments)
     record = json.dumps({"machine": machine.describe(), **measured}, indent=2)
     print(record)
     if arguments.json:
@@ -63,11 +64,33 @@ def _fcclip(arguments: argparse.Namespace) -> dict[str, object]:
     return record
 
 
+def _trident(arguments: argparse.Namespace) -> dict[str, object]:
+    size = arguments.size or [448, 592]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = trident.Weights(Path(folder))
+        speeds = {
+            precision: trident.measure(
+                weights=weights, precision=precision, size=size, repeats=arguments.repeats
+            )
+            for precision in arguments.precisions or ["fp32", "bf16"]
+        }
+        seconds = next(iter(speeds.values()))["encoder_seconds"]
+        return {
+            "picture": size,
+            "trident": speeds,
+            "floor": trident.floor(weights=weights, size=size, encoder_seconds=seconds),
+            "bf16_agreement": trident.bf16_agreement(Path(folder)),
+        }
+
+
+SUBJECTS = {"fcclip": _fcclip, "trident": _trident, "text": _text}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("subject", choices=["fcclip", "text"])
+    parser.add_argument("subject", choices=[*SUBJECTS])
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "fp16", "bf16"])

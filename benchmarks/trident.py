@@ -137,7 +137,7 @@ def floor(*, weights: Weights, size: Sequence[int], encoder_seconds: float) -> d
 
 
 def bf16_agreement(folder: Path) -> dict[str, float]:
-    """Share of pixels whose coarse class bf16 leaves as it is, on ten scenes with the golden case's towers."""
+    """Share of pixels whose coarse class bf16 leaves as it is, on ten scenes with small seeded towers."""
     golden = Golden("a")
     files = golden.write(folder)
     method = load_method(

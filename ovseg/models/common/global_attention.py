@@ -15,12 +15,12 @@ from torch import Tensor
 from ovseg.models.common.linear import prepared
 from ovseg.types import GlobalAttention
 
-CPU_ROWS = 512
-"""Queries at a time: 8 MiB of float32 weights over 4096 keys, and enough rows for oneDNN's packed products."""
+CPU_ROWS = 256
+"""Queries at a time: 4 MiB of float32 weights over 4096 keys."""
 GPU_ROWS = 4096
 
 Weights = Callable[[slice], Float[Tensor, "r n"]]
-"""A range of queries to their softmax weights over all keys, in float32, new at each call."""
+"""A range of queries to their softmax weights over all keys, in float32; a new tensor at each call."""
 
 
 def attend(attention: GlobalAttention) -> Float[Tensor, "b heads n d"]:
@@ -41,11 +41,11 @@ def attention_weights(attention: GlobalAttention, picture: int, head: int) -> We
     """One head's weights as a function of the queries, so that no more of them exist than are looked at."""
     queries, keys = attention.queries[picture, head], attention.keys[picture, head]
     scaled = queries * queries.shape[-1] ** -0.5
-    product = prepared(keys, None, "none", keys.shape[0], keys)
+    multiply = prepared(keys, None, "none", keys.shape[0], keys)
     row_bias, column_bias = attention.row_bias, attention.column_bias
 
     def weights(rows: slice) -> Float[Tensor, "r n"]:
-        logits = product(scaled[rows]).float()
+        logits = multiply(scaled[rows]).float()
         on_grid = logits.view(-1, *attention.grid)
         if row_bias is not None:
             on_grid += row_bias[picture, head, rows, :, None]

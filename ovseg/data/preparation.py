@@ -23,6 +23,8 @@ from ovseg.progress import progress
 JOURNAL = ".ovseg-{}.journal"
 MANIFEST = ".ovseg-{}.json"
 
+TEMPORARY = ".ovseg-{}.tmp"
+
 State = Literal["absent", "half", "whole", "foreign"]
 
 
@@ -129,6 +131,7 @@ def prepare(preparation: Preparation, *, threads: int | None = None) -> Outcome:
         return Outcome(made=0, kept=len(jobs))
     try:
         preparation.folder.mkdir(parents=True, exist_ok=True)
+        _sweep(preparation.folder)
         _make(preparation, todo, journal, done, threads or os.cpu_count() or 1)
         for path, content in preparation.finish([done[job] for job in jobs]).items():
             put(preparation.folder / path, content)
@@ -145,13 +148,31 @@ def prepare(preparation: Preparation, *, threads: int | None = None) -> Outcome:
 def put(path: Path, content: bytes) -> None:
     """Put a file in its place in one step, so that nobody ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".ovseg-{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = path.with_name(TEMPORARY.format(f"{os.getpid()}-{threading.get_ident()}"))
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes were writing; other files that are being written stay."""
+    for path in folder.rglob(TEMPORARY.format("*")):
+        with suppress(ValueError, OSError):
+            if not _is_alive(int(path.name.split("-")[1])):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 def _make(
@@ -161,6 +182,7 @@ def _make(
         made = preparation.make(name)
         for path, content in made.files.items():
             put(preparation.folder / path, content)
+        journal.add(name, made.record)
         return name, made.record
 
     with journal.open(), progress(f"Preparing {preparation.what}", len(todo), "files") as advance:
@@ -169,7 +191,6 @@ def _make(
             for future in as_completed([pool.submit(job, name) for name in todo]):
                 name, record = future.result()
                 done[name] = record
-                journal.add(name, record)
                 advance(1)
         finally:
             # After an error or an interrupt nobody waits for thousands of jobs that have not begun.
@@ -189,6 +210,7 @@ class _Journal:
 
     preparation: Preparation
     _file: Any = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def done(self, jobs: Sequence[str]) -> dict[str, Any]:
         """Job -> record, of those jobs whose files are all there."""
@@ -223,8 +245,9 @@ class _Journal:
 
     def add(self, job: str, record: object) -> None:
         """Write one line, and hand it to the system at once."""
-        self._file.write(json.dumps([job, record], separators=(",", ":")) + "\n")
-        self._file.flush()
+        with self._lock:
+            self._file.write(json.dumps([job, record], separators=(",", ":")) + "\n")
+            self._file.flush()
 
 
 def require_prepared(path: Path, dataset: str) -> None:

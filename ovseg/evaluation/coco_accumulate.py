@@ -8,16 +8,15 @@ between two of them can only lower precision, which the envelope takes away.
 """
 
 import io
-from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Int64
 from pycocotools.cocoeval import COCOeval
 
 from ovseg.evaluation.class_sums import ratio
-from ovseg.evaluation.coco_matching import AREAS, BITS, MAX_DETECTIONS, PARAMS, THRESHOLDS, Matches
+from ovseg.evaluation.coco_matching import MAX_DETECTIONS, PARAMS
+from ovseg.evaluation.instance_matches import OVERLAPS, ClassMatches
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """The numbers of `COCOeval.summarize`, in its order.
@@ -27,60 +26,10 @@ and l are small (at most 32 x 32 pixels), medium (at most 96 x 96) and large ins
 most detections per class and picture, 100 otherwise.
 """
 
-AT_50, AT_75 = THRESHOLDS.index(0.5), THRESHOLDS.index(0.75)
+AT_50, AT_75 = 0, 5
 
 BLOCK_VALUES = 1 << 22
 """Detections times weightings of one block: what is kept of them stays below a hundred megabytes."""
-
-
-@dataclass(frozen=True)
-class ClassMatches:
-    """One class in all pictures. Detections picture by picture, earlier pictures first, best first in each.
-
-    Attributes:
-        pictures: index of each detection's picture.
-        rank: of each detection among those of its picture, from 0.
-        scores: of each detection.
-        matched, ignored: of each detection, at each area range and overlap.
-        true_pictures: index of each picture that has true instances.
-        true_counts: the true instances that count in it, per area range.
-    """
-
-    pictures: Int64[np.ndarray, " n"]
-    rank: Int64[np.ndarray, " n"]
-    scores: Float64[np.ndarray, " n"]
-    matched: Bool[np.ndarray, "areas thresholds n"]
-    ignored: Bool[np.ndarray, "areas thresholds n"]
-    true_pictures: Int64[np.ndarray, " m"]
-    true_counts: Int64[np.ndarray, "m areas"]
-
-
-def by_class(matches: Sequence[Matches], order: Sequence[int]) -> dict[int, ClassMatches]:
-    """The classes that have a true instance that counts, by label in ascending order.
-
-    Args:
-        matches: of each picture.
-        order: indices into `matches`: which picture goes first where scores tie.
-    """
-    if not matches:
-        return {}
-    ordered = [matches[index] for index in order]
-    joined = {key: np.concatenate([getattr(part, key) for part in ordered]) for key in vars(ordered[0])}
-    pictures = np.repeat(order, [len(part.labels) for part in ordered])
-    true_pictures = np.repeat(order, [len(part.true_labels) for part in ordered])
-    found = {}
-    for label in np.unique(joined["true_labels"][joined["true_counts"].any(axis=1)]).tolist():
-        rows, true_rows = joined["labels"] == label, joined["true_labels"] == label
-        found[label] = ClassMatches(
-            pictures=pictures[rows],
-            rank=_rank(pictures[rows]),
-            scores=joined["scores"][rows],
-            matched=_unpacked(joined["matched"][rows]),
-            ignored=_unpacked(joined["ignored"][rows]),
-            true_pictures=true_pictures[true_rows],
-            true_counts=joined["true_counts"][true_rows],
-        )
-    return found
 
 
 def official(matches: ClassMatches) -> Float[np.ndarray, " numbers"]:
@@ -110,7 +59,7 @@ def _filled(matches: ClassMatches) -> COCOeval:
             "dtIgnore": matches.ignored[area][:, rows],
             "gtIgnore": np.zeros(count),
         }
-        for area, total in enumerate(matches.true_counts.sum(axis=0))
+        for area, total in enumerate(matches.true_counts.sum(axis=1))
         for rows, count in (*((rows, 0) for rows in detections), (nothing, total))
     ]
     return evaluation
@@ -135,7 +84,7 @@ def _weighted(
 ) -> Float[np.ndarray, "numbers resamples"]:
     best_first = np.argsort(-matches.scores, kind="stable")
     precision, recall = zip(
-        *(_curves(matches, best_first, area, weights) for area in range(len(AREAS))), strict=True
+        *(_curves(matches, best_first, area, weights) for area in range(len(PARAMS.areaRng))), strict=True
     )
     few = [_recall_of_few(matches, limit, weights) for limit in MAX_DETECTIONS[:-1]]
     means = [values.mean(axis=0) for values in (*precision, *few, *recall)]
@@ -147,7 +96,7 @@ def _curves(
     best_first: Int64[np.ndarray, " n"],
     area: int,
     weights: Float[np.ndarray, "pictures resamples"],
-) -> tuple[Float[np.ndarray, "thresholds resamples"], Float[np.ndarray, "thresholds resamples"]]:
+) -> tuple[Float[np.ndarray, "overlaps resamples"], Float[np.ndarray, "overlaps resamples"]]:
     """Precision's mean over the 101 published points of recall, and the highest recall."""
     counts = ~matches.ignored[area][:, best_first]
     hits = matches.matched[area][:, best_first] & counts
@@ -156,8 +105,8 @@ def _curves(
     always = counts.all(axis=0)
     always_before, drawn_always = always.cumsum(), _cumulative(drawn[always])
     true = _true(matches, area, weights)
-    precision, recall = np.empty((2, len(THRESHOLDS), weights.shape[1]))
-    for number in range(len(THRESHOLDS)):
+    precision, recall = np.empty((2, OVERLAPS, weights.shape[1]))
+    for number in range(OVERLAPS):
         rows = np.flatnonzero(hits[number])
         sometimes = np.flatnonzero(counts[number] & ~always)
         sometimes_before = np.searchsorted(sometimes, rows, side="right")
@@ -189,7 +138,7 @@ def _mean_precision(
 
 def _recall_of_few(
     matches: ClassMatches, limit: int, weights: Float[np.ndarray, "pictures resamples"]
-) -> Float[np.ndarray, "thresholds resamples"]:
+) -> Float[np.ndarray, "overlaps resamples"]:
     """Recall, over all areas, with at most `limit` detections per picture."""
     hits = matches.matched[0] & ~matches.ignored[0] & (matches.rank < limit)
     found = np.stack([weights[matches.pictures[row]].sum(axis=0) for row in hits])
@@ -207,15 +156,5 @@ def _true(
     matches: ClassMatches, area: int, weights: Float[np.ndarray, "pictures resamples"]
 ) -> Float[np.ndarray, " resamples"]:
     """True instances that count."""
-    counts = matches.true_counts[:, area, None]
+    counts = matches.true_counts[area][:, None]
     return np.asarray((counts * weights[matches.true_pictures]).sum(axis=0))
-
-
-def _rank(pictures: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    """Position of each entry in its run of equal ones."""
-    starts = np.flatnonzero(np.diff(pictures, prepend=-1))
-    return np.arange(len(pictures)) - np.repeat(starts, np.diff(starts, append=len(pictures)))
-
-
-def _unpacked(bits: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, "areas thresholds n"]:
-    return np.asarray((bits & BITS[:, None]) > 0).reshape(len(AREAS), len(THRESHOLDS), -1)

@@ -17,7 +17,9 @@ from ovseg.errors import ConfigError, DataError
 from ovseg.evaluation.average_precision import AveragePrecision
 from ovseg.evaluation.bootstrap import point_values
 from ovseg.evaluation.coco_accumulate import NAMES, weighted
-from ovseg.evaluation.coco_matching import Matches, overlaps
+from ovseg.evaluation.coco_matching import overlaps
+from ovseg.evaluation.detections import detections
+from ovseg.evaluation.instance_matches import Matches
 from ovseg.evaluation.subject import Subject
 from ovseg.truth import TrueInstance, Truth
 from ovseg.vocabulary import Vocabulary, load_vocabulary
@@ -187,18 +189,17 @@ def test_the_truth_itself_is_worth_everything():
 
 def test_overlaps_are_those_of_pycocotools():
     drawn = draw(5, true=12, predicted=20)
-    masks = list(drawn.prediction.instances.masks.numpy())
+    found = detections(drawn.prediction.instances, range(len(VOCABULARY)))
     true = drawn.truth.instances
     assert any(instance.is_crowd for instance in true)
-    areas = np.array([mask.sum() for mask in masks], dtype=np.int64)
 
     expected = coco_mask.iou(
-        [run_lengths(mask) for mask in masks],
+        [run_lengths(mask) for mask in found.masks],
         [instance.mask for instance in true],
         [int(instance.is_crowd) for instance in true],
     )
 
-    assert np.array_equal(overlaps(masks, areas, true), expected)
+    assert np.array_equal(overlaps(found, true), expected)
 
 
 def test_a_record_survives_json():

@@ -192,7 +192,7 @@ METHODS = Registry(
     {
         "clip_dense": (
             "ovseg.models.clip_dense.method:ClipDense",
-            "Patches of a CLIP ViT, named in windows; the last block makes it MaskCLIP, SCLIP, NACLIP ...",
+            "Patches of a CLIP ViT, named in windows: MaskCLIP, SCLIP, NACLIP, ProxyCLIP",
         ),
         "fcclip": (
             "ovseg.models.fcclip.method:FCCLIP",
@@ -260,7 +260,15 @@ MASK_GENERATORS = Registry(
         "mask2former": (
             "ovseg.models.fcclip.mask_generator:Mask2Former",
             "Mask2Former: deformable-attention pixel decoder, masked-attention query decoder",
-        )
+        ),
+        "sam": (
+            "ovseg.models.sam.build:sam",
+            "Segment Anything: a mask per point, box or mask prompt",
+        ),
+        "sam_automatic": (
+            "ovseg.models.sam.automatic:sam_automatic",
+            "Segment Anything: masks of everything, from a grid of points",
+        ),
     },
 )
 CLASSIFIERS = Registry(
@@ -336,6 +344,10 @@ EVALUATORS = Registry(
         "average_precision": (
             "ovseg.evaluation.average_precision:AveragePrecision",
             "COCO's AP and AR of instances, by pycocotools",
+        ),
+        "cityscapes_ap": (
+            "ovseg.evaluation.cityscapes_ap:CityscapesAP",
+            "AP of instances by the rules of cityscapesScripts",
         ),
     },
 )

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ovseg.errors import ConfigError, WeightsError
+from ovseg.errors import ConfigError
 from ovseg.interfaces import Backbone, Classifier, Precision
 from ovseg.models.clip_dense.pixels import NamedPixels, WindowGeometry, name_pixels
 from ovseg.models.common.label_views import find_regions, instance_view, panoptic_view
-from ovseg.models.common.memory import release_freed_memory
+from ovseg.models.common.memory import leave_file, release_freed_memory
 from ovseg.models.common.method import BaseMethod
 from ovseg.models.common.precision import compute_dtype
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
@@ -27,6 +27,7 @@ from ovseg.models.common.text import TextCache
 from ovseg.models.common.windows import crop, windows
 from ovseg.types import NOTHING, Image, Prediction, Task, TextEmbeddings
 from ovseg.vocabulary import Vocabulary, load_templates
+from ovseg.weights.checkpoint import load_strict, read_state_dict
 
 
 class ClipDense(BaseMethod):
@@ -108,24 +109,26 @@ class ClipDense(BaseMethod):
         return [replace(prediction, seconds=share) for prediction in predictions]
 
     def load_weights(self, path: Path) -> None:
-        """There is no checkpoint of the whole: nothing is trained beyond the parts.
+        """Fill from one file of all parts, with this method's own keys (`state_dict`).
+
+        Nothing of the kind is published: ``weights=parts`` fills each part from its own file.
 
         Raises:
-            WeightsError: always; says what to type.
+            WeightsError: the file is damaged or of another architecture.
         """
-        raise WeightsError(
-            f"'{path}' cannot fill clip_dense: each of its parts has published weights of its own. Write "
-            "model.weights=parts, and name a file in the part: model.backbone.pretrained=PATH."
-        )
+        load_strict(self, read_state_dict(path), source=str(path))
 
     def prepare(self, *, device: torch.device, precision: Precision) -> None:
-        """Move to a device; `precision` is the image tower's, everything else stays in float32.
+        """Move to a device; `precision` is that of the image encoders, everything else stays in float32.
 
         Raises:
             ConfigError: the device cannot compute in that precision.
         """
         self.to(device)
-        self.backbone.set_image_dtype(compute_dtype(device, precision))
+        dtype = compute_dtype(device, precision)
+        self.backbone.set_image_dtype(dtype)
+        if dtype != torch.float32 and device.type == "cpu":
+            leave_file(self)
 
     def name_pixels(self, image: Image, text: TextEmbeddings, watch: Stopwatch) -> NamedPixels:
         """The label map of one picture, before any threshold."""

@@ -155,7 +155,7 @@ class FCCLIP(BaseMethod):
         load_fcclip(self, self.backbone, path)
 
     def prepare(self, *, device: torch.device, precision: Precision) -> None:
-        """Move to a device; `precision` is the image tower's, everything else stays in float32.
+        """Move to a device; `precision` is that of the image encoders, everything else stays in float32.
 
         Raises:
             ConfigError: the device cannot compute in that precision.
@@ -163,6 +163,9 @@ class FCCLIP(BaseMethod):
         self.to(device)
         dtype = compute_dtype(device, precision)
         self.backbone.set_image_dtype(dtype)
+        set_mask_dtype = getattr(self.mask_generator, "set_image_dtype", None)  # of one with eyes of its own
+        if set_mask_dtype is not None:
+            set_mask_dtype(dtype)
         if dtype != torch.float32 and device.type == "cpu":
             leave_file(self)
 

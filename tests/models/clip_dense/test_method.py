@@ -1,7 +1,5 @@
 """The order of parts, with a backbone whose vectors are the colours of the patches."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -218,6 +216,11 @@ def test_settings_out_of_range(settings, message):
     assert str(error.value) == f"clip_dense: {message}"
 
 
-def test_there_is_no_checkpoint_of_the_whole():
-    with pytest.raises(WeightsError, match=r"'w\.pt' cannot fill clip_dense: .* model\.weights=parts"):
-        build().load_weights(Path("w.pt"))
+def test_a_file_of_all_parts(tmp_path):
+    method = build()
+    torch.save({"backbone.weight": torch.tensor([2.0])}, tmp_path / "w.pt")
+    method.load_weights(tmp_path / "w.pt")
+    assert method.backbone.weight.tolist() == [2.0]
+    torch.save({"weight": torch.tensor([2.0])}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"backbone\.weight"):
+        method.load_weights(tmp_path / "w.pt")

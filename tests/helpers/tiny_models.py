@@ -1,0 +1,122 @@
+"""Every shipped model made small: the same parts, wired by the same YAML, with towers of a few layers.
+
+`TINY` says for each registered name what its node is given instead. A new name needs an entry here;
+`tests/conformance` fails without one and then runs over it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ovseg.build import PARTS
+from ovseg.config import compose_config, compose_model
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Stands for the path of a JSON file with an architecture.
+
+    Attributes:
+        file: a golden file.
+        keys: the way to the architecture inside it.
+        extra: keys that the golden file leaves to defaults.
+    """
+
+    file: str
+    keys: tuple[str, ...]
+    extra: tuple[tuple[str, Any], ...] = ()
+
+    def write(self, folder: Path) -> str:
+        """Write it into a folder and return the path."""
+        found = json.loads((GOLDEN / self.file).read_text())
+        for key in self.keys:
+            found = found[key]
+        path = folder / f"{self.file.replace('/', '_').removesuffix('.json')}_{self.keys[-1]}.json"
+        path.write_text(json.dumps({**found, **dict(self.extra)}))
+        return str(path)
+
+
+SAM = Architecture("trident/a.json", ("tiny_config", "sam"), (("image_size", 128),))
+
+TINY: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "methods": {
+        "fcclip": {"short_side": 64, "long_side": 160},
+        "clip_dense": {"short_side": 40, "long_side": 160, "window": 32, "stride": 16, "min_area": 0},
+    },
+    "backbones": {
+        "clip_convnext": {"architecture": Architecture("fcclip/tiny.json", ("clip_config",))},
+        "clip_resnet": {"architecture": Architecture("fcclip/tiny_rn.json", ("clip_config",))},
+        "clip_vit": {"architecture": Architecture("trident/a.json", ("tiny_config", "clip"))},
+        "dino": {
+            "architecture": Architecture(
+                "trident/a.json", ("tiny_config", "dino"), (("patch_size", 16), ("img_size", 224))
+            )
+        },
+    },
+    "last_blocks": {name: {} for name in ("self_attention", "value", "correlative", "neighbour", "proxy")},
+    "mask_generators": {
+        "mask2former": {
+            "hidden_dim": 64,
+            "queries": 20,
+            "encoder_layers": 2,
+            "decoder_layers": 3,
+            "decoder_ffn": 128,
+        },
+        "sam": {"architecture": SAM},
+        "sam_automatic": {
+            "architecture": SAM,
+            "points_per_side": 3,
+            # What random weights say of their masks is below all thresholds.
+            "pred_iou_thresh": 0.0,
+            "stability_score_thresh": 0.0,
+        },
+    },
+    "classifiers": {"fcclip": {"dim": 64}, "mask_pooled": {}, "cosine": {}},
+}
+"""Registry -> name -> keys of its node."""
+
+WEIGHTS = ("pretrained", "checkpoint")
+"""Keys that name published weights, which a small architecture cannot have."""
+
+REGISTRY_OF_KEY: Mapping[str, str] = {
+    "backbone": "backbones",
+    "encoder": "backbones",
+    "last_block": "last_blocks",
+    "mask_generator": "mask_generators",
+    "classifier": "classifiers",
+}
+
+
+def shrink(node: Mapping[str, Any], registry: str, folder: Path) -> dict[str, Any]:
+    """A node and the nodes in it with the values of `TINY`; architectures are written into `folder`."""
+    assert set(REGISTRY_OF_KEY.values()) == set(PARTS.values())
+    small = {key: None if key in WEIGHTS else value for key, value in node.items()}
+    for key, value in TINY[registry][node["name"]].items():
+        small[key] = value.write(folder) if isinstance(value, Architecture) else value
+    for key, value in small.items():
+        if isinstance(value, Mapping) and "name" in value:
+            small[key] = shrink(value, REGISTRY_OF_KEY[key], folder)
+    return small
+
+
+@cache
+def shipped_model(name: str) -> dict[str, Any]:
+    """The node of conf/model/<name>.yaml; shared, so not to be changed."""
+    return compose_model(name)
+
+
+@cache
+def shipped_part(group: str, name: str) -> dict[str, Any]:
+    """The node of conf/<group>/<name>.yaml with what its own defaults bring; shared, so not to be changed."""
+    from omegaconf import OmegaConf
+
+    composed = compose_config(None, [f"+{group}={name}"])
+    node = OmegaConf.select(composed, group.replace("/", "."))
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

@@ -1,4 +1,4 @@
-"""Self-attention over a whole picture with relative positions, without its matrix of all tokens by all tokens.
+"""Self-attention over a whole picture with relative positions, without the matrix of all its tokens.
 
 With 64x64 tokens that matrix has 16.8 million entries per head. Here some hundred rows of one head exist at a
 time, which stay in the processor's cache from the product to the softmax to the next product.
@@ -9,7 +9,7 @@ Letters: b pictures, n tokens of the grid, r some of them as queries, d channels
 from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ovseg.models.common.linear import prepared
@@ -19,8 +19,8 @@ CPU_ROWS = 256
 """Queries at a time: 4 MiB of float32 weights over 4096 keys."""
 GPU_ROWS = 4096
 
-Weights = Callable[[slice], Float[Tensor, "r n"]]
-"""A range of queries to their softmax weights over all keys, in float32; a new tensor at each call."""
+Weights = Callable[[slice | Int[Tensor, " r"]], Float[Tensor, "r n"]]
+"""Indices of queries to their softmax weights over all keys, in float32; a new tensor at each call."""
 
 
 def attend(attention: GlobalAttention) -> Float[Tensor, "b heads n d"]:
@@ -44,13 +44,13 @@ def attention_weights(attention: GlobalAttention, picture: int, head: int) -> We
     multiply = prepared(keys, None, "none", keys.shape[0], keys)
     row_bias, column_bias = attention.row_bias, attention.column_bias
 
-    def weights(rows: slice) -> Float[Tensor, "r n"]:
+    def weights(rows: slice | Int[Tensor, " r"]) -> Float[Tensor, "r n"]:
         logits = multiply(scaled[rows]).float()
         on_grid = logits.view(-1, *attention.grid)
         if row_bias is not None:
-            on_grid += row_bias[picture, head, rows, :, None]
+            on_grid += row_bias[picture, head][rows, :, None]
         if column_bias is not None:
-            on_grid += column_bias[picture, head, rows, None, :]
+            on_grid += column_bias[picture, head][rows, None, :]
         return torch.softmax(logits, -1)
 
     return weights

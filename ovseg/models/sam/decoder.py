@@ -113,15 +113,19 @@ def _tell(
     k = attention.k_proj(keys).unflatten(-1, (heads, -1)) * (attention.internal_dim // heads) ** -0.5
     folded = torch.einsum("ntad,adc->natc", k, attention.q_proj.weight.unflatten(0, (heads, -1)))
     constant = torch.einsum("ntad,ad->nat", k, attention.q_proj.bias.unflatten(0, (heads, -1)))
-    logits = queries @ folded.flatten(1, 2).transpose(1, 2) + constant.flatten(1)[:, None]
-    weights = logits.unflatten(-1, (heads, -1)).softmax(-1).flatten(2)
+    # Places come last, because softmax over a few numbers is slow where these lie side by side.
+    logits = folded.flatten(1, 2) @ queries.transpose(1, 2) + constant.flatten(1)[..., None]
+    weights = logits.unflatten(1, (heads, -1)).softmax(2).flatten(1, 2)
     v = attention.v_proj(values).unflatten(-1, (heads, -1))
     mix = torch.einsum("ntad,cad->natc", v, attention.out_proj.weight.unflatten(1, (heads, -1)))
-    return weights @ (mix + attention.out_proj.bias / heads).flatten(1, 2)
+    return weights.transpose(1, 2) @ (mix + attention.out_proj.bias / heads).flatten(1, 2)
 
 
 def _mask(
-    upscaling: nn.Sequential, places: Float[Tensor, "n p c"], kernel: Float[Tensor, "n k"], grid: tuple[int, int]
+    upscaling: nn.Sequential,
+    places: Float[Tensor, "n p c"],
+    kernel: Float[Tensor, "n k"],
+    grid: tuple[int, int],
 ) -> Float[Tensor, "n H W"]:
     """Each place becomes 4x4 pixels in two steps, each pixel a product with the kernel."""
     first, norm, _, second, _ = upscaling

@@ -33,7 +33,7 @@ def input_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def network_input(image: Image, side: int, device: torch.device) -> Float[Tensor, "1 3 side side"]:
-    """Resize (bilinear and antialiased, on 8-bit values), normalise, pad with zeros at the right and below."""
+    """Resize (bilinear, antialiased, on 8-bit values), normalise, pad with zeros at the right and below."""
     height, width = input_size(image.shape[:2], side)
     resized = PIL.Image.fromarray(np.ascontiguousarray(image)).resize(
         (width, height), PIL.Image.Resampling.BILINEAR

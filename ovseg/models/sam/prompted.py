@@ -21,7 +21,9 @@ from ovseg.models.sam.picture import enlarge_masks, input_size, network_input
 from ovseg.models.sam.weights import load_sam
 from ovseg.types import Features, Image, MaskPrompts, MaskProposals
 
-PROMPTS_AT_ONCE = 64
+CPU_PROMPTS = 4
+GPU_PROMPTS = 32
+"""Prompts answered together; more of them leave a processor's cache between two steps."""
 
 
 class Sam(nn.Module):
@@ -96,8 +98,9 @@ class Sam(nn.Module):
         side = 4 * (self.size.image_size // PATCH)
         logits = features.dense.new_empty(1, count, side, side)
         scores = features.dense.new_empty(1, count)
-        for start in range(0, count, PROMPTS_AT_ONCE):
-            some = slice(start, start + PROMPTS_AT_ONCE)
+        at_once = CPU_PROMPTS if logits.device.type == "cpu" else GPU_PROMPTS
+        for start in range(0, count, at_once):
+            some = slice(start, start + at_once)
             points, boxes, masks = (None if prompt is None else prompt[some] for prompt in given)
             sparse, dense = self.embed_prompts(points, boxes, masks)
             logits[0, some], scores[0, some] = decode_first_mask(

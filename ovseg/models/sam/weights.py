@@ -39,7 +39,9 @@ def _size_of(state: Mapping[str, Tensor]) -> tuple[int, int] | None:
 
 def _other_size(path: Path, found: tuple[int, int], wanted: tuple[int, int]) -> str:
     names = {(size.embed_dim, size.depth): name for name, size in SIZES.items()}
-    message = f"{path} holds SAM {_described(found, names)}, but the model is SAM {_described(wanted, names)}."
+    message = (
+        f"{path} holds SAM {_described(found, names)}, but the model is SAM {_described(wanted, names)}."
+    )
     if found in names:
         message += (
             f" For this file write model/mask_generator=sam_{names[found]} (architecture: {names[found]})."

@@ -60,7 +60,8 @@ def _padded(
     across = -(-width // size)
     padded = bias.expand(pictures, size, across * size, channels).clone()
     padded[:, :height, :width] = strip
-    return padded.unflatten(2, (across, size)).transpose(1, 2).flatten(0, 1)
+    windows: Tensor = padded.unflatten(2, (across, size)).transpose(1, 2).flatten(0, 1)
+    return windows
 
 
 def _attend_windows(
@@ -74,7 +75,8 @@ def _attend_windows(
     on_grid += row_bias[..., :, None]
     on_grid += column_bias[..., None, :]
     y = torch.softmax(logits, -1).to(values.dtype) @ values
-    return y.transpose(1, 2).flatten(2).unflatten(1, (size, size))
+    out: Tensor = y.transpose(1, 2).flatten(2).unflatten(1, (size, size))
+    return out
 
 
 def _position_bias(

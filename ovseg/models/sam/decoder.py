@@ -10,6 +10,9 @@ made.
 Letters: n prompts, t tokens of a prompt, p places of the grid, c channels, a heads, d channels of a head.
 """
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -99,7 +102,8 @@ def _look(
     weights = (folded.flatten(1, 2) * q.shape[-1] ** -0.5 @ keys.transpose(1, 2)).softmax(-1)
     mixed = (weights @ values).unflatten(1, (heads, -1))
     y = torch.einsum("natc,adc->ntad", mixed, attention.v_proj.weight.unflatten(0, (heads, -1)))
-    return attention.out_proj(y.flatten(2) + attention.v_proj.bias)
+    out: Tensor = attention.out_proj(y.flatten(2) + attention.v_proj.bias)
+    return out
 
 
 def _tell(
@@ -118,7 +122,8 @@ def _tell(
     weights = logits.unflatten(1, (heads, -1)).softmax(2).flatten(1, 2)
     v = attention.v_proj(values).unflatten(-1, (heads, -1))
     mix = torch.einsum("ntad,cad->natc", v, attention.out_proj.weight.unflatten(1, (heads, -1)))
-    return weights.transpose(1, 2) @ (mix + attention.out_proj.bias / heads).flatten(1, 2)
+    out: Tensor = weights.transpose(1, 2) @ (mix + attention.out_proj.bias / heads).flatten(1, 2)
+    return out
 
 
 def _mask(
@@ -128,16 +133,18 @@ def _mask(
     grid: tuple[int, int],
 ) -> Float[Tensor, "n H W"]:
     """Each place becomes 4x4 pixels in two steps, each pixel a product with the kernel."""
-    first, norm, _, second, _ = upscaling
+    first, norm, _, second, _ = cast(Sequence[Any], upscaling)
     x = linear(places, *_as_linear(first)).unflatten(-1, (4, -1))
     x = F.gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
     x = linear(x, *_as_linear(second), "gelu").unflatten(-1, (4, -1)).flatten(1, 3)
     pixels = (x @ kernel[..., None])[..., 0]
     # Down and across, by place, then by pixel of the first step, then of the second.
     nested = pixels.unflatten(1, (*grid, 2, 2, 2, 2)).permute(0, 1, 3, 5, 2, 4, 6)
-    return nested.flatten(4, 6).flatten(1, 3)
+    masks: Tensor = nested.flatten(4, 6).flatten(1, 3)
+    return masks
 
 
 def _as_linear(conv: nn.ConvTranspose2d) -> tuple[Float[Tensor, "o i"], Float[Tensor, " o"]]:
     """A transposed convolution whose kernel of 2x2 is its stride; outputs row by row, channels last."""
-    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4)
+    bias = cast(Tensor, conv.bias)
+    return conv.weight.permute(2, 3, 1, 0).flatten(0, 2), bias.repeat(4)

@@ -8,6 +8,9 @@ the zeros that pad the grid to whole windows are not multiplied by anything.
 Letters: b pictures, h w grid of patches, c channels, d channels of a head.
 """
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -76,7 +79,7 @@ def _block(
 
 def _neck(neck: nn.Sequential, tokens: Float[Tensor, "b h w c"]) -> Float[Tensor, "b e h w"]:
     """Two convolutions without bias, a norm over channels after each."""
-    narrow, first, mix, second = neck
+    narrow, first, mix, second = cast(Sequence[Any], neck)
     x = linear(tokens.to(narrow.weight.dtype), narrow.weight.flatten(1)).float()
     x = _channel_norm(first, x).to(mix.weight.dtype)
     # Channels stay the fastest dimension in memory: a permuted view is in the channels-last format.

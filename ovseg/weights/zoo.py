@@ -154,7 +154,22 @@ _DINO = (
     ),
 )
 
-ZOO = {entry.name: entry for entry in (*_FCCLIP, *_CLIP, *_DINO)}
+_SAM = tuple(
+    Entry(
+        f"sam_{size}",
+        f"SAM {title}, image encoder, prompt encoder and mask decoder",
+        (Remote(f"https://dl.fbaipublicfiles.com/segment_anything/{file}", file),),
+        "Apache-2.0",
+        "https://github.com/facebookresearch/segment-anything",
+    )
+    for size, title, file in (
+        ("vit_b", "ViT-B", "sam_vit_b_01ec64.pth"),
+        ("vit_l", "ViT-L", "sam_vit_l_0b3195.pth"),
+        ("vit_h", "ViT-H", "sam_vit_h_4b8939.pth"),
+    )
+)
+
+ZOO = {entry.name: entry for entry in (*_FCCLIP, *_CLIP, *_DINO, *_SAM)}
 """Every listed name, in the order that `ovseg ls weights` prints."""
 
 

@@ -3,7 +3,7 @@
 from functools import cache
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from ovseg.build import check_component
 from ovseg.config import compose_config, conf_dir, config_groups, strict
@@ -16,6 +16,8 @@ GROUPS = config_groups()
 ROOTS = sorted(file.stem for file in conf_dir().glob("*.yaml"))
 PARTS = {
     "model/backbone": "backbones",
+    "model/backbone/last_block": "last_blocks",
+    "model/backbone/last_block/encoder": "backbones",
     "model/mask_generator": "mask_generators",
     "model/classifier": "classifiers",
 }
@@ -52,7 +54,9 @@ def test_models(name):
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group in PARTS for name in options(group)])
 def test_parts(group, name):
-    node = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text())
+    node = OmegaConf.to_container(compose_config(None, [f"+{group}={name}"]))
+    for step in group.split("/"):
+        node = node[step]
     assert check_component(PARTS[group], node, path=group) == []
 
 

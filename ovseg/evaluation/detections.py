@@ -28,6 +28,12 @@ class Detections:
     masks: Sequence[Bool[np.ndarray, "_ _"]]
     areas: Int64[np.ndarray, " n"]
 
+    def with_pixels(self) -> "Detections":
+        """Those that are not empty."""
+        rows = np.flatnonzero(self.areas)
+        masks = [self.masks[row] for row in rows.tolist()]
+        return Detections(self.labels[rows], self.scores[rows], masks, self.areas[rows])
+
     def of_class(self, label: int) -> "tuple[slice, Detections]":
         """Where those of a class stand, and they alone."""
         start, end = np.searchsorted(self.labels, [label, label + 1]).tolist()

@@ -12,10 +12,12 @@ writes is the same and is for other tools.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from ovseg.data.ade20k_truth import instances_of, panoptic_of, read_instance_map
+from ovseg.data.base import Item
 from ovseg.data.coco_truth import COCOInstances, COCOSegments
 from ovseg.data.info import DatasetInfo
 from ovseg.data.label_maps import LabelMaps, Layout, folder_in, spelled
@@ -66,18 +68,24 @@ class ADE20K(LabelMaps):
     def missing(self) -> Iterator[str]:
         """See `BaseDataset`; also which truth is missing."""
         yield from super().missing()
-        if self.root.is_dir() and len(self.tasks) < 3:
+        if self.layout_folder is not None and len(self.tasks) < 3:
             yield (
                 f"{self.root} has no annotations_instance, so its truth is {' and '.join(self.tasks)} only. "
                 f"For all three unpack annotations_instance.tar (from {self.info.source}) there."
             )
 
+    def _find(self) -> list[Item]:
+        items, folder = super()._find(), self._instance_maps
+        if folder is None:
+            return items
+        return [replace(item, labels=(*item.labels, folder / f"{item.key}.png")) for item in items]
+
     def _read(self, index: int) -> Truth:
         item = self.items[index]
         semantic = read_labels(item.labels[0], self.layout.table)
         size = (semantic.shape[0], semantic.shape[1])
-        if self._instance_maps is not None:
-            path = self._instance_maps / f"{item.key}.png"
+        if len(item.labels) > 1:
+            path = item.labels[1]
             codes = read_instance_map(path)
             if codes.shape != semantic.shape:
                 raise DataError(f"{path} and {item.labels[0]} differ in size. Unpack both again.")

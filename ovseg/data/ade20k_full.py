@@ -19,13 +19,14 @@ from ovseg.data.images import opened
 from ovseg.data.info import DatasetInfo
 from ovseg.data.label_maps import LONG, LabelMaps, Layout, folder_in
 from ovseg.data.labels import Table, label_table, look_up, same_labels
-from ovseg.errors import DataError
+from ovseg.errors import AbsentDataError, DataError
 from ovseg.image import Image
 from ovseg.truth import IGNORED
 from ovseg.vocabulary import Vocabulary
 
 SHORT_SIDE = 512
-_PLACES = ("", "ADE20K_2021_17_01", "ade/ADE20K_2021_17_01")
+_PLACES = ("", "ade/ADE20K_2021_17_01", "ADE20K_2021_17_01")
+_ORIGINALS = "images/ADE"
 _SEGMENTS = "_seg.png"
 _BITS = 16
 _VOID = 65535
@@ -57,9 +58,14 @@ class ADE20KFull(LabelMaps):
         )
 
     @property
+    def place(self) -> Path | None:
+        """See `BaseDataset`; the publisher's folder before it is prepared."""
+        return super().place or folder_in(self.root, _PLACES, _ORIGINALS)
+
+    @property
     def preparations(self) -> tuple[Detectron2Maps, ...]:
         """Shrunk pictures and labels."""
-        folder = folder_in(self.root, _PLACES, "images/ADE") or self.root
+        folder = folder_in(self.root, _PLACES, _ORIGINALS) or self.root
         return (ShrunkMaps(folder=folder, split=self.split, vocabulary=self.vocabulary),)
 
 
@@ -81,13 +87,13 @@ class ShrunkMaps(Detectron2Maps):
             split=split,
             void=_VOID,
         )
-        self._originals = folder / "images" / "ADE" / LONG.get(split, split)
+        self._originals = folder / _ORIGINALS / LONG.get(split, split)
         self._table = full_table(vocabulary)
 
     def jobs(self) -> Sequence[str]:
         """See `Preparation`."""
         if not self._found:
-            raise DataError(
+            raise AbsentDataError(
                 f"{self._originals} has no *{_SEGMENTS}: it is not the publisher's folder. Download the full "
                 f"ADE20K (version 2021_17_01) from {ADE20KFull.info.source} and unpack it, so that "
                 "ADE20K_2021_17_01/images/ADE is there."

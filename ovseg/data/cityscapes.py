@@ -28,7 +28,7 @@ from ovseg.data.labels import Table, label_table, read_index_map, read_labels, s
 from ovseg.data.panoptic import runs_of
 from ovseg.data.run_lengths import masks_of
 from ovseg.data.truth_files import TruthFiles, TruthNames
-from ovseg.errors import DataError
+from ovseg.errors import AbsentDataError, DataError
 from ovseg.image import Task
 from ovseg.truth import IGNORED, PanopticTruth, TrueInstance, TrueSegment, Truth
 from ovseg.vocabulary import Vocabulary, load_vocabulary
@@ -88,13 +88,22 @@ class Cityscapes(BaseDataset):
         images, labels = self.root / "leftImg8bit" / self.split, self._truth / self.split
         for folder in (images, labels):
             if not folder.is_dir():
-                raise DataError(self._not_there(folder))
+                raise AbsentDataError(self._not_there(folder))
         ending = f"_gtFine_{self._kind}.png"
         return [
-            Item(key, images / path.parent.name / f"{key}_leftImg8bit.png", (path,))
+            Item(
+                key,
+                images / path.parent.name / f"{key}_leftImg8bit.png",
+                (path, *self._segment_files(path, key)),
+            )
             for path in sorted(labels.glob(f"*/*{ending}"))
             for key in [path.name.removesuffix(ending)]
         ]
+
+    def _segment_files(self, labels: Path, key: str) -> tuple[Path, ...]:
+        """The map of instance ids beside a label map; none where only the prepared files are there."""
+        ids = labels.with_name(f"{key}_gtFine_instanceIds.png")
+        return (ids,) if ids.exists() or not self._panoptic_file.exists() else ()
 
     @cached_property
     def _kind(self) -> str:
@@ -109,9 +118,14 @@ class Cityscapes(BaseDataset):
         item = self.items[index]
         semantic = read_labels(item.labels[0], self._table)
         size = (semantic.shape[0], semantic.shape[1])
-        ids = item.labels[0].with_name(f"{item.key}_gtFine_instanceIds.png")
-        if ids.exists() or not self._panoptic_file.exists():
-            panoptic = self.segments_of(read_index_map(ids).astype(np.int32), ids)
+        if len(item.labels) > 1:
+            ids = read_index_map(item.labels[1]).astype(np.int32)
+            if ids.shape != size:
+                raise DataError(
+                    f"{item.labels[1]} has {ids.shape[1]} x {ids.shape[0]} pixels, {item.labels[0].name} has "
+                    f"{size[1]} x {size[0]}. Unpack both again."
+                )
+            panoptic = self.segments_of(ids, item.labels[1])
         else:
             panoptic = self._prepared.of(item.key)
         return Truth(size, semantic, panoptic, self._instances(panoptic))

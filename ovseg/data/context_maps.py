@@ -20,13 +20,14 @@ from ovseg.data.label_maps import listed_keys, spelled
 from ovseg.data.labels import label_table, look_up
 from ovseg.data.maps import ids
 from ovseg.data.preparation import Made, Preparation
-from ovseg.errors import DataError
+from ovseg.errors import AbsentDataError, DataError
 
 FREQUENT_LABELS = "SegmentationClassContext"
 FREQUENT_LIST = "ImageSets/SegmentationContext/{split}.txt"
 """Where mmsegmentation keeps the maps of 60 classes and the lists of pictures, in the folder of VOC 2010."""
 
-_INDEX = "trainval_merged.json"
+INDEX = "trainval_merged.json"
+"""The publisher's file of regions and splits, in the folder of VOC 2010."""
 _GET = (
     "Get it from the page of PASCAL in Detail or by the links in mmsegmentation's guide to data sets, and "
     "put it there."
@@ -50,7 +51,8 @@ class ContextIndex:
         """Key -> what the file says of the picture, in the file's order.
 
         Raises:
-            DataError: the file is not there or has another form.
+            AbsentDataError: the file is not there.
+            DataError: it has another form.
         """
         found = {
             Path(image["file_name"]).stem: image for image in self._entries("images", "file_name", "phase")
@@ -93,7 +95,9 @@ class ContextIndex:
     @cached_property
     def _content(self) -> Mapping[str, Any]:
         if not self._path.exists():
-            raise DataError(f"{self._path} is not there: it says which pictures are in which split. {_GET}")
+            raise AbsentDataError(
+                f"{self._path} is not there: it says which pictures are in which split. {_GET}"
+            )
         try:
             content = json.loads(self._path.read_bytes())
         except ValueError as error:
@@ -113,7 +117,7 @@ class FrequentClasses(Preparation):
         super().__init__(
             name=f"context60-{split}", what="Pascal Context with background and 59 classes", folder=folder
         )
-        self._index = ContextIndex(path=folder / _INDEX, split=split)
+        self._index = ContextIndex(path=folder / INDEX, split=split)
         self._list = spelled(FREQUENT_LIST, split)
 
     def jobs(self) -> Sequence[str]:
@@ -158,7 +162,7 @@ class AllClasses(Detectron2Maps):
         listed = self._originals / spelled(FREQUENT_LIST, self._split)
         if listed.exists():
             return listed_keys(listed)
-        return list(ContextIndex(path=self._originals / _INDEX, split=self._split).images)
+        return list(ContextIndex(path=self._originals / INDEX, split=self._split).images)
 
     def pair(self, job: str) -> tuple[bytes, Int16[np.ndarray, "h w"]]:
         """See `Detectron2Maps`."""
@@ -170,13 +174,14 @@ def read_matlab_labels(path: Path) -> Int16[np.ndarray, "h w"]:
     """The 459-class map of one of the publisher's MATLAB files; 0 there is no class.
 
     Raises:
-        DataError: it is not there, damaged, or has no such map.
+        AbsentDataError: it is not there.
+        DataError: it is damaged or has no such map.
         ConfigError: scipy, which reads them, is not installed.
     """
     loadmat = needed("scipy.io", "scipy", "Reading MATLAB files").loadmat
     get = "Unpack trainval.tar.gz of Pascal Context into VOCdevkit/VOC2010 again."
     if not path.exists():
-        raise DataError(f"{path} is not there. {get}")
+        raise AbsentDataError(f"{path} is not there. {get}")
     try:
         values = loadmat(path)["LabelMap"]
     # scipy raises nearly anything for a damaged file: ValueError, TypeError, zlib.error, KeyError ...

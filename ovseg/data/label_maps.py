@@ -9,7 +9,7 @@ from typing import Literal
 
 from ovseg.data.base import BaseDataset, Item
 from ovseg.data.labels import Table, read_labels
-from ovseg.errors import DataError
+from ovseg.errors import AbsentDataError, DataError
 from ovseg.image import Task
 from ovseg.suggest import listed
 from ovseg.truth import Truth
@@ -28,7 +28,7 @@ class Layout:
     In the paths, ``{split}`` is the split's name and ``{long}`` the one that `LONG` has for it.
 
     Attributes:
-        places: folders that hold it, relative to the data set's root, as people may have meant that root.
+        places: folders that may hold it, relative to the data set's root; the first is that root itself.
         images, labels: folders of pictures and of label maps, relative to the place.
         image_suffix, label_suffix: what follows the key in a file's name.
         table: what the values of a label map mean.
@@ -108,17 +108,22 @@ class LabelMaps(BaseDataset):
         has_plain = "plain" in vocabulary_info(self.list_name).names
         return load_vocabulary(self.list_name, names="plain" if has_plain else None)
 
+    @property
+    def place(self) -> Path | None:
+        """See `BaseDataset`."""
+        return next((place for layout in self.layouts if (place := self._place(layout)) is not None), None)
+
     @cached_property
     def layout(self) -> Layout:
         """The one that is there.
 
         Raises:
-            DataError: none of them is.
+            AbsentDataError: none of them is.
         """
         there = (layout for layout in self.layouts if self._place(layout) is not None)
         layout = next(there, None)
         if layout is None:
-            raise DataError(self._no_labels(self.layouts))
+            raise AbsentDataError(self._no_labels(self.layouts))
         return layout
 
     @cached_property
@@ -134,15 +139,16 @@ class LabelMaps(BaseDataset):
         """The pictures of the split in one of the layouts.
 
         Raises:
-            DataError: it is not there, or lacks its pictures or its list.
+            AbsentDataError: it is not there, or lacks the folder of pictures.
+            DataError: its list of pictures cannot be read.
         """
         place = self._place(layout)
         if place is None:
-            raise DataError(self._no_labels([layout]))
+            raise AbsentDataError(self._no_labels([layout]))
         images = place / spelled(layout.images, self.split)
         labels = place / spelled(layout.labels, self.split)
         if not images.is_dir():
-            raise DataError(self._not_there(images))
+            raise AbsentDataError(self._not_there(images))
         if layout.list_file is None:
             keys = keys_in(labels, layout.label_suffix)
         else:
@@ -156,10 +162,13 @@ class LabelMaps(BaseDataset):
         return folder_in(self.root, layout.places, spelled(layout.labels, self.split))
 
     def _no_labels(self, layouts: Sequence[Layout]) -> str:
-        looked = [f"{layout.places[-1]}/{spelled(layout.labels, self.split)}" for layout in layouts]
+        looked = [
+            f"{spelled(layout.labels, self.split)} (here or in {listed(layout.places[1:])})"
+            for layout in layouts
+        ]
         hint = f"{self.hint} " if self.hint else ""
         return (
-            f"{self.root} has no label maps of the split '{self.split}': looked for {listed(looked)}. "
+            f"{self.root} has no label maps of the split '{self.split}': looked for {', '.join(looked)}. "
             f"{hint}{self._advice}"
         )
 

@@ -8,9 +8,9 @@ publisher's MATLAB files. Read are mmsegmentation's ``SegmentationClassContext``
 
 from pathlib import Path
 
-from ovseg.data.context_maps import FREQUENT_LABELS, FREQUENT_LIST, AllClasses, FrequentClasses
+from ovseg.data.context_maps import FREQUENT_LABELS, FREQUENT_LIST, INDEX, AllClasses, FrequentClasses
 from ovseg.data.info import DatasetInfo
-from ovseg.data.label_maps import LabelMaps, Layout
+from ovseg.data.label_maps import LabelMaps, Layout, folder_in
 from ovseg.data.labels import Table, label_table, same_labels
 
 _PAGE = "https://cs.stanford.edu/~roozbeh/pascal-context/"
@@ -20,12 +20,22 @@ _CLASSES = 59
 _BITS = 16
 
 
-class _Frequent(LabelMaps):
+class _Context(LabelMaps):
+    """What all share."""
+
+    @property
+    def place(self) -> Path | None:
+        """See `BaseDataset`; the folder of VOC 2010 before anything is prepared."""
+        originals = folder_in(self.root, _VOC, INDEX)
+        return super().place or originals
+
+
+class _Frequent(_Context):
     """What 59 and 60 classes share."""
 
     hint = (
-        "'ovseg prepare' makes them from the originals: VOCdevkit/VOC2010 with JPEGImages and "
-        "trainval_merged.json."
+        "'ovseg prepare pascal_context_60' makes them, for 59 classes too, from the originals: "
+        "VOCdevkit/VOC2010 with JPEGImages and trainval_merged.json."
     )
 
     @property
@@ -60,7 +70,7 @@ class PascalContext60(_Frequent):
         return _mmseg(same_labels(_CLASSES + 1)), _detectron2("annotations_ctx59", with_background)
 
 
-class PascalContext459(LabelMaps):
+class PascalContext459(_Context):
     """Pascal Context with all 459 classes. Arguments as `LabelMaps`."""
 
     info = DatasetInfo("Pascal Context, 459 classes", _PAGE, _PAGE, _PICTURES)
@@ -88,8 +98,7 @@ class PascalContext459(LabelMaps):
 
 def _voc_folder(root: Path) -> Path:
     """Where the originals are, or would be."""
-    there = (root / place for place in _VOC if (root / place / "JPEGImages").is_dir())
-    return next(there, root / _VOC[-1])
+    return folder_in(root, _VOC, "JPEGImages") or root / _VOC[-1]
 
 
 def _mmseg(table: Table) -> Layout:

@@ -48,7 +48,7 @@ class TruthFiles(Preparation):
 
     def __init__(self, dataset: BaseDataset, *, folder: Path, names: TruthNames) -> None:
         super().__init__(
-            name=names.panoptic, what=f"truth of {dataset.info.title} for other tools", folder=folder
+            name=names.panoptic, what=f"truth for other tools ({dataset.info.title})", folder=folder
         )
         self._dataset = dataset
         self._names = names

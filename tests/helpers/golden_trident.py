@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from helpers.tiny_trident import Golden, read_golden
-
 from ovseg.models.trident.method import Trident
 from ovseg.run.load import load_method
 
@@ -34,10 +33,16 @@ def golden_trident(name: str) -> Trident:
             "trident",
             weights="parts",
             device="cpu",
-            text_cache=False,
+            text_cache=text_folder().name,
             overrides=[*parts(golden, Path(folder)), *settings(golden)],
         )
     return cast(Trident, method)
+
+
+@cache
+def text_folder() -> tempfile.TemporaryDirectory[str]:
+    """Where the cases, whose text towers are one, share what they read."""
+    return tempfile.TemporaryDirectory()
 
 
 def parts(golden: Golden, folder: Path) -> list[str]:

@@ -6,7 +6,9 @@ import sys
 from importlib.metadata import EntryPoint, PackageNotFoundError
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.dataset_files import SIZE, put_map, put_picture
 
 from ovseg import plugins
 from ovseg.cli.check import SECTIONS, findings
@@ -22,6 +24,7 @@ def clean(tmp_path, monkeypatch):
     monkeypatch.setenv("OVSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("OVSEG_MIRROR", raising=False)
     monkeypatch.delenv("OVSEG_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)  # where no data set lies in the folder that is looked into by default
 
 
 def found(section: str, level: str) -> list[tuple[str, str]]:
@@ -41,7 +44,7 @@ def test_every_section_is_sound_but_configs_which_have_a_test_of_their_own(capsy
     assert [line for line in printed if not line.startswith(" ")][:-1] == sections
     assert re.fullmatch(r"faults: 0, notes: \d+", printed[-1])
     assert any(re.match(r"  ok     packages: .*torch ", line) for line in printed)
-    assert "  note   No data set is registered." in printed
+    assert any(line.startswith("  note   not on disk: ade20k, ") for line in printed)
 
 
 def test_configs_compose_and_fit_their_parts(monkeypatch):
@@ -73,9 +76,78 @@ def test_a_fault_gives_exit_code_1_and_its_remedy(capsys, monkeypatch, tmp_path)
     assert lines[-1] == "faults: 1, notes: 1"
 
 
+def put_coco(folder: Path) -> Path:
+    """COCO-Stuff of two pictures, one of them damaged."""
+    for stem in ("000000000139", "000000000285"):
+        put_picture(folder / "val2017" / f"{stem}.jpg")
+        put_map(folder / "stuffthingmaps" / "val2017" / f"{stem}.png", np.zeros(SIZE))
+    (folder / "val2017" / "000000000285.jpg").write_bytes(b"%PDF")
+    return folder
+
+
 def test_data_that_is_there(monkeypatch, tmp_path):
     monkeypatch.setenv("OVSEG_DATA", str(tmp_path))
+    put_coco(tmp_path / "coco")
     assert found("data", "ok") == [(f"OVSEG_DATA={tmp_path}", "")]
+    # Only what can be told without opening pictures.
+    faults = found("data", "fault")
+    assert [text for text, _ in faults] == [
+        f"{name}: The split 'val' has 2 pictures, its publisher's has 5000."
+        for name in ("coco_object", "coco_stuff")
+    ]
+    assert faults[0][1].startswith("Some were not unpacked: compare with https://")
+    ((text, remedy),) = found("data", "note")
+    assert text.startswith("not on disk: ade20k, ")
+    assert "coco_panoptic" in text
+    assert "coco_stuff" not in text
+    assert "'ovseg ls datasets' says where each is from" in remedy
+
+
+def test_every_file_of_a_data_set(monkeypatch, tmp_path):
+    put_coco(tmp_path)
+    words = ["dataset=coco_stuff", f"dataset.root={tmp_path}"]
+    monkeypatch.setattr("ovseg.data.coco_stuff.PICTURES", {})
+    (only,) = [one for one in findings("data", words) if one.level == "fault"]
+    assert only.text == f"coco_stuff: {tmp_path / 'val2017' / '000000000285.jpg'} is a PDF document."
+    assert only.remedy == "Convert it to PNG or JPEG first."
+    put_picture(tmp_path / "val2017" / "000000000285.jpg")
+    assert [one.text for one in findings("data", words) if one.level == "ok"] == [
+        "coco_stuff: 2 pictures; every file opened"
+    ]
+
+
+def test_a_data_set_by_name_and_key(capsys, tmp_path):
+    put_coco(tmp_path)
+    assert main(["check", "data", "dataset=coco_stuff", f"dataset.root={tmp_path}"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines if "fault " in line] == ["  fault  coco_stuff"] * 2
+    assert "000000000285.jpg is a PDF document." in "\n".join(lines)
+
+
+def test_data_that_was_asked_for_and_is_not_there(tmp_path):
+    words = ["dataset=coco_panoptic", f"dataset.root={tmp_path / 'none'}"]
+    (only,) = [one for one in findings("data", words) if one.level == "fault"]
+    assert only.text == f"coco_panoptic: {tmp_path / 'none'} is not there."
+    assert only.remedy.startswith("Download COCO 2017 panoptic from https://cocodataset.org")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["dataset=folder"], "folder: Not given: dataset.root."),
+        (["dataset=cocco_stuff"], "There is no dataset 'cocco_stuff'."),
+        (["dataset.root=x"], "dataset.root=x: of which data set?"),
+    ],
+)
+def test_keys_of_data_that_make_no_sense(words, says):
+    (only,) = [one for one in findings("data", words) if one.level == "fault"]
+    assert says in only.text
+    assert only.remedy
+
+
+def test_only_data_takes_keys(capsys):
+    assert main(["check", "weights", "dataset=coco_stuff"]) == 1
+    assert "Only the section data takes keys: ovseg check data dataset=coco_stuff." in capsys.readouterr().err
 
 
 def test_an_old_and_a_missing_package(monkeypatch):

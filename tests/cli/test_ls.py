@@ -38,7 +38,8 @@ def test_every_kind_is_listed(capsys):
     everything = listing(capsys)
     assert list(everything) == list(KINDS)
     assert [row["name"] for row in everything["models"]] == config_groups()["model"]
-    for kind in ("backbones", "mask_generators", "classifiers", "datasets", "evaluators"):
+    assert [row["name"] for row in everything["datasets"]] == config_groups()["dataset"]
+    for kind in ("backbones", "mask_generators", "classifiers", "evaluators"):
         assert [row["name"] for row in everything[kind]] == list(REGISTRIES[kind].names())
     assert [row["name"] for row in everything["vocabularies"]] == list(vocabulary_names())
     assert [row["name"] for row in everything["weights"]] == list(ZOO)
@@ -88,8 +89,11 @@ def test_weights_tell_whether_they_are_on_disk(capsys, cache):
     assert {row["name"]: row["on_disk"] for row in listing(capsys, "models")["models"]}["fcclip"] is True
 
 
-def test_the_plain_form_is_aligned_and_whole(capsys, cache):
-    assert main(["ls", "weights", "datasets"]) == 0
+def test_the_plain_form_is_aligned_and_whole(capsys, cache, monkeypatch):
+    monkeypatch.setitem(
+        KINDS, "evaluators", lambda: Table("evaluators", "Evaluators", [], "None is registered.")
+    )
+    assert main(["ls", "weights", "evaluators"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"Weights (model.weights=NAME; on disk in {cache / 'weights'})"
     assert lines[1].split() == ["name", "on", "disk", "size", "licence", "what", "source"]
@@ -98,7 +102,7 @@ def test_the_plain_form_is_aligned_and_whole(capsys, cache):
     assert [row[column : column + 3].strip() for row in rows] == ["no"] * len(ZOO)
     assert rows[0].endswith("https://github.com/bytedance/fc-clip")
     assert "not published" in rows[0]
-    assert lines[2 + len(ZOO) :] == ["", "Datasets", "  None is registered."]
+    assert lines[2 + len(ZOO) :] == ["", "Evaluators", "  None is registered."]
 
 
 def test_a_very_narrow_terminal_folds_names(capsys, monkeypatch):
@@ -169,3 +173,23 @@ def test_a_table_without_rows_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     show([Table("things", "Things", [], "There is none.")], as_json=False)
     assert without_style(capsys.readouterr().out) == "Things\n  There is none.\n\n"
+
+
+def test_datasets_tell_where_they_are_from_and_where_they_are(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("OVSEG_DATA", str(tmp_path))
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    (tmp_path / "coco" / "annotations" / "panoptic_val2017.json").touch()
+    rows = {row["name"]: row for row in listing(capsys, "datasets")["datasets"]}
+    assert rows["coco_panoptic"] == {
+        "name": "coco_panoptic",
+        "tasks": ["semantic", "panoptic", "instance"],
+        "classes": 133,
+        "pictures": ["val 5000", "train 118287"],
+        "on_disk": str(tmp_path / "coco"),
+        "from": "built-in",
+        "what": "COCO 2017 panoptic: 80 things and 53 kinds of stuff; panoptic, instance and semantic truth.",
+        "source": "https://cocodataset.org/#download",
+        "licence": "https://cocodataset.org/#termsofuse",
+    }
+    assert rows["coco_stuff"]["on_disk"] is None
+    assert rows["folder"]["tasks"] is None

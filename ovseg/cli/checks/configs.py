@@ -19,7 +19,6 @@ from ovseg.schema import SCHEMAS
 _PARTS = {
     **{f"model/{registry.kind.replace(' ', '_')}": kind for kind, registry in REGISTRIES.items()},
     "dataset": "datasets",
-    "evaluator": "evaluators",
 }
 """Config group of a part -> the registry that its files name."""
 

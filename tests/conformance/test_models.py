@@ -1,10 +1,13 @@
-"""Every file of conf/model at a small size: pictures in, well-formed and repeatable predictions out."""
+"""Every file of conf/model at a small size: pictures in, well-formed and repeatable predictions out.
+
+Files that differ in sizes and weights alone are one model here.
+"""
 
 import numpy as np
 import pytest
 import torch
 from golden.scene import scene
-from helpers.tiny_models import shipped_model, shrink
+from helpers.tiny_models import different_models, shipped_model, small, written
 
 from ovseg.config import config_groups
 from ovseg.interfaces import Method
@@ -25,10 +28,10 @@ VOCABULARY = Vocabulary(
 )
 
 
-@pytest.fixture(scope="module", params=config_groups()["model"])
+@pytest.fixture(scope="module", params=different_models(config_groups()["model"]))
 def method(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    node = shrink(shipped_model(request.param), "methods", folder)
+    node = written(small(shipped_model(request.param), "methods"), folder)
     with pytest.warns(UserWarning, match="has random weights"):
         return load_method(node, weights="random", device="cpu", text_cache=folder)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.tiny_models import REGISTRY_OF_KEY, TINY, shipped_part, shrink
+from helpers.tiny_models import REGISTRY_OF_KEY, TINY, shipped_part, small, written
 
 from ovseg.build import build_component
 from ovseg.config import config_groups
@@ -28,7 +28,7 @@ def make(tmp_path_factory):
 
     def build(registry, name, provided=()):
         torch.manual_seed(0)
-        node = shrink(nodes[registry, name], registry, folder)
+        node = written(small(nodes[registry, name], registry), folder)
         part = build_component(registry, node, provided, path=name)
         return part.eval() if isinstance(part, torch.nn.Module) else part
 

@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,12 +41,14 @@ class Architecture:
         return str(path)
 
 
-SAM = Architecture("trident/a.json", ("tiny_config", "sam"), (("image_size", 128),))
+SAM = Architecture("trident/a.json", ("tiny_config", "sam"))
+SMALLER_SAM = Architecture("trident/a.json", ("tiny_config", "sam"), (("image_size", 128),))
 
 TINY: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "methods": {
         "fcclip": {"short_side": 64, "long_side": 160},
         "clip_dense": {"short_side": 40, "long_side": 160, "window": 32, "stride": 16, "min_area": 0},
+        "trident": {"short_side": 48, "long_side": 160, "window": 48, "stride": 32, "minimal_area": 4},
     },
     "backbones": {
         "clip_convnext": {"architecture": Architecture("fcclip/tiny.json", ("clip_config",))},
@@ -69,7 +71,7 @@ TINY: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
         "sam": {"architecture": SAM},
         "sam_automatic": {
-            "architecture": SAM,
+            "architecture": SMALLER_SAM,
             "points_per_side": 3,
             # What random weights say of their masks is below all thresholds.
             "pred_iou_thresh": 0.0,
@@ -92,16 +94,40 @@ REGISTRY_OF_KEY: Mapping[str, str] = {
 }
 
 
-def shrink(node: Mapping[str, Any], registry: str, folder: Path) -> dict[str, Any]:
-    """A node and the nodes in it with the values of `TINY`; architectures are written into `folder`."""
+def small(node: Mapping[str, Any], registry: str) -> dict[str, Any]:
+    """A node and the nodes in it with the values of `TINY`, `Architecture`s not yet written."""
     assert set(REGISTRY_OF_KEY.values()) == set(PARTS.values())
-    small = {key: None if key in WEIGHTS else value for key, value in node.items()}
-    for key, value in TINY[registry][node["name"]].items():
-        small[key] = value.write(folder) if isinstance(value, Architecture) else value
-    for key, value in small.items():
+    changed = {key: None if key in WEIGHTS else value for key, value in node.items()}
+    changed.update(TINY[registry][node["name"]])
+    for key, value in changed.items():
         if isinstance(value, Mapping) and "name" in value:
-            small[key] = shrink(value, REGISTRY_OF_KEY[key], folder)
-    return small
+            changed[key] = small(value, REGISTRY_OF_KEY[key])
+    return changed
+
+
+def written(node: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What `small` gives as plain values; architectures go into `folder`."""
+    plain = dict(node)
+    for key, value in plain.items():
+        if isinstance(value, Architecture):
+            plain[key] = value.write(folder)
+        elif isinstance(value, Mapping):
+            plain[key] = written(value, folder)
+    return plain
+
+
+def different_models(names: Sequence[str]) -> list[str]:
+    """Those of the shipped models that are not the same when made small: the first of a method's sizes."""
+    nodes: list[dict[str, Any]] = []
+    kept = []
+    for name in names:
+        node = {
+            key: value for key, value in small(shipped_model(name), "methods").items() if key != "weights"
+        }
+        if node not in nodes:
+            nodes.append(node)
+            kept.append(name)
+    return kept
 
 
 @cache
@@ -112,11 +138,14 @@ def shipped_model(name: str) -> dict[str, Any]:
 
 @cache
 def shipped_part(group: str, name: str) -> dict[str, Any]:
-    """The node of conf/<group>/<name>.yaml with what its own defaults bring; shared, so not to be changed."""
+    """The node of conf/<group>/<name>.yaml with what its own defaults bring; shared, so not to be changed.
+
+    What a user must give is ``???``.
+    """
     from omegaconf import OmegaConf
 
     composed = compose_config(None, [f"+{group}={name}"])
     node = OmegaConf.select(composed, group.replace("/", "."))
-    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

@@ -122,7 +122,7 @@ class Sam(nn.Module):
             return sparse, dense[:1]
         if self.mask_prompt == "official":
             dense = torch.stack([self.prompt_encoder(None, None, mask[None])[1] for mask in masks])
-        return sparse, dense
+        return sparse.expand(len(masks), -1, -1), dense
 
     def enlarge(
         self, logits: Float[Tensor, "n h w"], features: Features, size: tuple[int, int]

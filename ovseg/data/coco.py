@@ -13,7 +13,8 @@ area is the count of their pixels: average precision is then not the published m
 The semantic view is FC-CLIP's and detectron2's: index in the list of 133, nothing where no segment is. Their
 prepared ``panoptic_semseg_*`` hold the same and are not needed.
 
-Reading the lists takes about a second for val, once per process that needs them, and some ten megabytes.
+Reading the lists of val takes 1.4 seconds (panoptic 0.1, instances 1.3), 190 MB for that moment, and 20 MB
+are kept. A data set that was read can be sent to workers in 0.03 seconds; those that fork share it.
 """
 
 from collections.abc import Sequence

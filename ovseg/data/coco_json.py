@@ -1,8 +1,7 @@
 """COCO's JSON files, read once and kept small: what one picture needs, by the order of the pictures.
 
-The files hold a whole split: 5000 pictures are 15 MB of panoptic and 20 MB of instance annotations. Parsed
-into Python objects these would take ten times as much in every worker, so only numbers in arrays and the
-original text of a picture's polygons are kept.
+The files hold a whole split. As Python objects they would take many times their size in every worker, so only
+numbers in arrays and the text of each picture's polygons are kept.
 """
 
 import json

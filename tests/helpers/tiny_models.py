@@ -149,3 +149,15 @@ def shipped_part(group: str, name: str) -> dict[str, Any]:
     plain = OmegaConf.to_container(node, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def typed(changed: Mapping[str, Any], shipped: Mapping[str, Any], path: str = "model") -> list[str]:
+    """What of a node differs from the shipped one, as it is typed after ``ovseg predict``."""
+    words = []
+    for key, value in changed.items():
+        if isinstance(value, Mapping):
+            words += typed(value, shipped[key], f"{path}.{key}")
+        elif value != shipped.get(key):
+            sign = "" if key in shipped else "+"
+            words.append(f"{sign}{path}.{key}={'null' if value is None else value}")
+    return words

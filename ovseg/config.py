@@ -25,13 +25,18 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ovseg.build import build_component
 from ovseg.config_errors import clean_error
-from ovseg.errors import ConfigError
+from ovseg.errors import ConfigError, OvsegError
 from ovseg.plugins import CONF_GROUP, locate, plugins, warn_of
 from ovseg.schema import SCHEMAS
 from ovseg.suggest import did_you_mean, listed
+from ovseg.vocabulary import vocabulary_names
 
 VERSION_BASE = "1.3"
+
+NO_VOCABULARY = "own"
+"""What stands for classes that are no built-in list; no file of the group ``vocabulary`` is called so."""
 
 Schema = TypeVar("Schema")
 
@@ -80,6 +85,7 @@ def set_up_hydra() -> None:
     for verb, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{verb}_schema", node=_open_schema(schema), provider="ovseg")
     OmegaConf.register_new_resolver("method_of", _method_of, replace=True)
+    OmegaConf.register_new_resolver("vocabulary_of", _vocabulary_of, replace=True)
     OmegaConf.register_new_resolver("scratch_dir", _scratch_dir, replace=True)
 
 
@@ -97,6 +103,22 @@ def _method_of(model: str) -> str:
         if isinstance(default, ConfigDefault) and default.path not in (None, "_self_"):
             return _method_of(str(default.path).removeprefix("/model/"))
     return model
+
+
+def _vocabulary_of(dataset: str) -> str:
+    """The built-in list of the classes of what a file of the group ``dataset`` configures; ``own`` if none.
+
+    The data set itself is asked, so that those of plugins need not be listed here; none of its files is read.
+    """
+    loaded = GlobalHydra.instance().config_loader().repository.load_config(f"dataset/{dataset}")  # type: ignore[attr-defined]
+    if loaded is None or OmegaConf.missing_keys(loaded.config):
+        return NO_VOCABULARY
+    node = OmegaConf.to_container(loaded.config, resolve=True)
+    try:
+        name = build_component("datasets", node, path="dataset").vocabulary.name
+    except OvsegError:  # said in full when the data set is built for use
+        return NO_VOCABULARY
+    return str(name) if name in vocabulary_names() else NO_VOCABULARY
 
 
 @lru_cache

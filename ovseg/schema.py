@@ -27,6 +27,7 @@ class RuntimeConfig:
         seed: of every random number; always applied.
         threads: of the CPU; None leaves torch's own choice.
         text_cache: where text embeddings are kept: the cache folder (true), nowhere (false) or a folder.
+        workers: processes that evaluate beside the model (``ovseg evaluate``); 0 is none, None up to 4.
     """
 
     device: str = "auto"
@@ -34,10 +35,13 @@ class RuntimeConfig:
     seed: int = 0
     threads: int | None = None
     text_cache: bool | str = True
+    workers: int | None = None
 
     def problems(self) -> list[str]:
         """What is wrong with the values, one line per key."""
         found = _not_one_of("precision", self.precision, PRECISIONS)
+        if self.workers is not None:
+            found += _too_small("workers", self.workers, 0)
         if self.threads is not None:
             found += _too_small("threads", self.threads, 1)
         return found + _too_small("seed", self.seed, 0)
@@ -109,7 +113,58 @@ class PredictConfig:
         return found + _too_small("batch_size", self.batch_size, 1)
 
 
-SCHEMAS: dict[str, type] = {"predict": PredictConfig}
+@dataclass(frozen=True)
+class DatasetVocabularyConfig(VocabularyConfig):
+    """As `VocabularyConfig`; without a name the classes are said in the data set's own words.
+
+    Attributes:
+        name: of a built-in list with the data set's classes, or None.
+    """
+
+    name: str | None = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Everything ``ovseg evaluate`` reads.
+
+    Attributes:
+        output: folder of the run; None is ``runs/<dataset>/<model>``.
+        tasks: views that the method is asked for; None is all that the data set has truth for.
+        limit: evaluate only the first pictures, that many; None is all.
+        resume: go on where an earlier run of the same settings stopped.
+        predictions: keep them, as ``ovseg predict`` writes them.
+        model, dataset: nodes, checked against constructors by `ovseg.build`.
+        evaluator: nodes by the name that their numbers get; ``auto: true`` among them leaves out those that
+            the data set has no truth for.
+        vocabulary: in which words the method is told the data set's classes.
+    """
+
+    output: str | None = None
+    tasks: list[str] | None = None
+    limit: int | None = None
+    resume: bool = True
+    predictions: bool = False
+    model: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    evaluator: dict[str, Any] = field(default_factory=dict)
+    vocabulary: DatasetVocabularyConfig = field(default_factory=DatasetVocabularyConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line per key."""
+        found = [] if self.limit is None else _too_small("limit", self.limit, 1)
+        if self.tasks is not None:
+            if not self.tasks:
+                found.append(f"tasks=[]: name at least one of {', '.join(TASK_NAMES)}")
+            for task in self.tasks:
+                found += _not_one_of("tasks", task, TASK_NAMES)
+        if not [key for key in self.evaluator if key != "auto"]:
+            found.append("evaluator: none is chosen; write evaluator=auto or evaluator=[mean_iou]")
+        return found
+
+
+SCHEMAS: dict[str, type] = {"predict": PredictConfig, "evaluate": EvaluateConfig}
 """Config name of a verb -> its root class."""
 
 

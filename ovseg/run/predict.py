@@ -14,20 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from ovseg.data.images import read_image
-from ovseg.errors import (
-    ConfigError,
-    DataError,
-    OutputError,
-    OvsegError,
-    PluginError,
-    VocabularyError,
-    WeightsError,
-)
+from ovseg.errors import ConfigError, DataError
 from ovseg.interfaces import Method
 from ovseg.progress import Advance, progress
+from ovseg.run.attempt import attempt, out_of_memory
 from ovseg.run.index import write_indices
 from ovseg.run.output_folder import KINDS, Item, OutputFolder, Record, open_output, stamp
 from ovseg.run.pipeline import ahead, behind, groups_of_one_kind
@@ -40,9 +31,6 @@ logger = logging.getLogger(__name__)
 
 _LOOK_AHEAD = 4
 """Batches' worth of pictures that may wait in memory for others of their size."""
-
-# No picture is to blame for these, so they end the run instead of failing on every picture anew.
-_FATAL = (ConfigError, OutputError, PluginError, VocabularyError, WeightsError)
 
 
 @dataclass(frozen=True)
@@ -187,7 +175,7 @@ def _predict_batch(
 ) -> Iterator[tuple[_Loaded, Prediction | Failure, float]]:
     """Per picture the prediction or why there is none, and the seconds it took; a bad picture fails alone."""
     start = time.monotonic()
-    predictions, reason = _try(job, [loaded.image for loaded in batch])
+    predictions, reason = attempt(job.method, [loaded.image for loaded in batch], job.vocabulary, job.tasks)
     seconds = (time.monotonic() - start) / len(batch)
     if reason is None:
         yield from ((loaded, one, seconds) for loaded, one in zip(batch, predictions, strict=True))
@@ -196,50 +184,6 @@ def _predict_batch(
     else:
         for loaded in batch:
             yield from _predict_batch(job, [loaded])
-
-
-def _try(job: _Job, images: Sequence[Image]) -> tuple[list[Prediction], str | None]:
-    """The predictions and None, or nothing and the reason."""
-    try:
-        predictions = job.method.predict_batch(images, job.vocabulary, tasks=job.tasks)
-    except _FATAL:
-        raise
-    except OvsegError as error:
-        return [], str(error)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-    else:
-        _require_views(predictions, job.tasks)
-        return predictions, None
-    # Out here, where the error no longer holds on to the tensors.
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return [], _out_of_memory(images[0], job.vocabulary)
-
-
-def _out_of_memory(image: Image, vocabulary: Vocabulary) -> str:
-    height, width = image.shape[:2]
-    return (
-        f"the memory does not suffice for this picture of {width} x {height} pixels and {len(vocabulary)} "
-        "classes. Scale it down, ask for less at once (tasks=[semantic]), or use a smaller number format "
-        "(runtime.precision=bf16)."
-    )
-
-
-def _require_views(predictions: Sequence[Prediction], tasks: Sequence[Task]) -> None:
-    for task in tasks:
-        view = "instances" if task == "instance" else task
-        if any(getattr(prediction, view) is None for prediction in predictions):
-            rest = ",".join(other for other in tasks if other != task)
-            raise ConfigError(f"The method gives no {task} result. Leave it out: tasks=[{rest}].")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    # torch has no class of its own for the CPU.
-    return "can't allocate memory" in str(error)
 
 
 def _save(
@@ -253,7 +197,7 @@ def _save(
     try:
         results = encode_results(loaded.image, prediction, job.tasks, overlay=job.overlay)
     except MemoryError:
-        finish(loaded.item, Failure(loaded.item.path, _out_of_memory(loaded.image, job.vocabulary)))
+        finish(loaded.item, Failure(loaded.item.path, out_of_memory(loaded.image, job.vocabulary)))
         return
     stem = loaded.item.stem
     record = Record(

@@ -106,8 +106,8 @@ class Run:
         if evaluator not in self.metrics["scores"]:
             raise DataError(
                 f"{self.path} was not evaluated with '{evaluator}', only with "
-                f"{', '.join(self.metrics['scores'])}. Evaluate again with evaluator=[{evaluator}] and another "
-                "output=DIR."
+                f"{', '.join(self.metrics['scores'])}. Evaluate again with evaluator=[{evaluator}] and "
+                "another output=DIR."
             )
         return {line.key: line.records[evaluator] for line in self.lines if line.error is None}
 
@@ -164,8 +164,8 @@ def _line(path: Path, number: int, line: bytes) -> PictureLine:
         return PictureLine.from_json(json.loads(line))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: line {number} is damaged ({type(error).__name__}: {error}). Remove that line and run the "
-            "same 'ovseg evaluate' again: its picture is then evaluated anew."
+            f"{path}: line {number} is damaged ({type(error).__name__}: {error}). Remove that line and run "
+            "the same 'ovseg evaluate' again: its picture is then evaluated anew."
         ) from error
 
 

@@ -44,7 +44,7 @@ GAINS = {
     "sam.mask_decoder.iou_prediction_head.layers.2.weight": 4.0,
 }
 """As in the golden files, for the depth of the real towers; without them all tokens are alike."""
-SETTINGS = ("model.coarse_threshold=0.2", "model.iou_threshold=-10")
+SETTINGS = ("model.coarse_threshold=0.1", "model.iou_threshold=-10")
 
 
 class TridentSpeed(TypedDict):

@@ -7,8 +7,9 @@ from jaxtyping import Bool, Int, UInt8
 from ovseg.report.fonts import text_size
 from ovseg.report.labels import draw_labels
 from ovseg.report.legend import add_legend
-from ovseg.report.regions import View, regions_of
+from ovseg.report.regions import RegionMap, View, regions_of
 from ovseg.types import Image, Prediction
+from ovseg.vocabulary import Vocabulary
 
 MAX_SIDE = 2048
 """Longer side in pixels to which a larger picture is scaled down: an overlay is for the eye."""
@@ -34,18 +35,41 @@ def draw_overlay(
     Raises:
         ValueError: the prediction is of another size than the picture, or has no such view.
     """
+    regions = _regions(image, prediction, view)
+    canvas, size = _draw(image, regions, prediction.vocabulary, max_side)
+    return np.array(add_legend(canvas, regions, prediction.vocabulary, size))
+
+
+def draw_regions(image: Image, prediction: Prediction, *, view: View | None = None, max_side: int) -> Image:
+    """As `draw_overlay`, without the legend: as large as the picture, or scaled down to `max_side`.
+
+    Raises:
+        ValueError: as `draw_overlay`.
+    """
+    regions = _regions(image, prediction, view)
+    canvas, _ = _draw(image, regions, prediction.vocabulary, max_side)
+    return np.array(canvas)
+
+
+def _regions(image: Image, prediction: Prediction, view: View | None) -> RegionMap:
     if image.shape[:2] != prediction.image_size:
         raise ValueError(f"The picture has size {image.shape[:2]}, the prediction {prediction.image_size}.")
-    regions = regions_of(prediction, view)
+    return regions_of(prediction, view)
+
+
+def _draw(
+    image: Image, regions: RegionMap, vocabulary: Vocabulary, max_side: int
+) -> tuple[PIL.Image.Image, int]:
+    """The tinted picture with names, and the size of their font."""
     picture, ids = _fit(image, regions.ids, max_side)
     colors = np.array([region.color for region in regions.regions], np.uint8).reshape(-1, 3)
     size = text_size(*ids.shape)
     tinted = _blend(picture, colors, ids, ids >= 0, OPACITY)
     outlined = _blend(tinted, _lighter(colors), ids, _borders(ids, max(1, size // 8)), _OUTLINE_OPACITY)
-    names = [prediction.vocabulary.classes[region.label].name for region in regions.regions]
+    names = [vocabulary.classes[region.label].name for region in regions.regions]
     canvas = PIL.Image.fromarray(outlined)
     draw_labels(canvas, ids, names, colors, size)
-    return np.array(add_legend(canvas, regions, prediction.vocabulary, size))
+    return canvas, size
 
 
 def _fit(image: Image, ids: Int[np.ndarray, "h w"], max_side: int) -> tuple[Image, Int[np.ndarray, "h2 w2"]]:

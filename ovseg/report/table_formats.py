@@ -67,7 +67,8 @@ def explanation(comparison: Comparison) -> str:
     if any(cell.published for row in comparison.methods for cell in row.cells.values()):
         said += " In parentheses: the published number."
     if any(cell.difference for row in comparison.methods for cell in row.cells.values()):
-        said += f" Differences are to {comparison.baseline}, over {comparison.common} common pictures" + (
+        said += f" Differences are to {comparison.baseline}, over {comparison.common} common pictures"
+        said += (
             f", with paired intervals of {comparison.resamples} resamples." if comparison.resamples else "."
         )
     return said

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ovseg.models.common.resample import AxisMap, axis_map
+from ovseg.models.common.resample import axis_map
 
 STRIP_VALUES = 1 << 21
 """Values (synonyms x pixels) of one strip, eight megabytes."""
@@ -81,17 +81,18 @@ def score_pixels(
         coarser_best=None if coarser is None else logits.new_empty(coarser),
     )
     counts: list[int] = class_of_row.bincount().tolist()
-    lower = None if coarser is None else (_Sampled(size[0], coarser[0]), _Sampled(size[1], coarser[1]))
-    for span, outputs in _spans(size, len(logits), lower[0] if lower else None):
+    lower = None if coarser is None else _Sampled(size[0], coarser[0])
+    for span, outputs in _spans(size, len(logits), lower):
         likely, log_total = _softmax(strips.rows(span).mul_(scale))
         likely = join_synonyms(likely, counts)
         best = likely.max(0)
         found.labels[span], found.probabilities[span] = best.indices.to(torch.int32), best.values
         found.log_total[span] = log_total
         if lower is not None and found.coarser_best is not None:
-            rows, columns = lower
-            smaller = columns.resize(rows.resize(likely, outputs, start=span.start, dim=1), dim=2)
-            found.coarser_best[outputs] = smaller.amax(0)
+            for row in range(outputs.start, outputs.stop):
+                between = lower.row(likely, row, start=span.start)
+                shorter = F.interpolate(between[None], size=found.coarser_best.shape[1], mode="linear")[0]
+                found.coarser_best[row] = shorter.amax(0)
     return found
 
 
@@ -125,49 +126,51 @@ def _spans(size: tuple[int, int], depth: int, lower: "_Sampled | None") -> list[
     count, step = len(lower.low), max(1, step * len(lower.low) // size[0])
     for first in range(0, count, step):
         last = min(first + step, count)
-        top = int(lower.low[first]) if first else 0
-        bottom = size[0] if last == count else max(int(lower.high[last - 1]) + 1, int(lower.low[last]))
+        top = lower.low[first] if first else 0
+        bottom = size[0] if last == count else max(lower.high[last - 1] + 1, lower.low[last])
         spans.append((slice(top, bottom), slice(first, last)))
     return spans
 
 
 class _Strips:
-    """Rows of the enlarged logits."""
+    """Rows of the enlarged logits, from top to bottom.
+
+    A row of the grid is enlarged along the picture's width once, for all the rows of the picture near it.
+    """
 
     def __init__(self, logits: Float[Tensor, "s h w"], size: tuple[int, int]) -> None:
+        height, width = logits.shape[1:]
         self._logits = logits
-        self._maps: tuple[AxisMap, AxisMap] | None = None
-        if tuple(logits.shape[1:]) != size:
-            height, width = logits.shape[1:]
-            device = logits.device
-            self._maps = axis_map(height, size[0], device=device), axis_map(width, size[1], device=device)
+        self._whole = (height, width) == size
+        self._sampled = _Sampled(height, size[0])
+        self._columns = axis_map(width, size[1], device=logits.device).matrix.T
+        self._wide: dict[int, Tensor] = {}
 
     def rows(self, span: slice) -> Float[Tensor, "s y X"]:
         """A new tensor."""
-        if self._maps is None:
+        if self._whole:
             return self._logits[:, span].clone()
-        rows, columns = self._maps
-        needed, weights = rows.band(span.start, span.stop)
-        result: Tensor = weights @ (self._logits[:, needed] @ columns.matrix.T)
-        return result
+        needed = range(self._sampled.low[span.start], self._sampled.high[span.stop - 1] + 1)
+        self._wide = {row: self._wide_row(row) for row in needed}
+        wide = torch.stack(list(self._wide.values()), dim=1)
+        rows = range(span.start, span.stop)
+        return torch.stack([self._sampled.row(wide, row, start=needed.start) for row in rows], dim=1)
+
+    def _wide_row(self, row: int) -> Float[Tensor, "s X"]:
+        known = self._wide.get(row)
+        return self._logits[:, row] @ self._columns if known is None else known
 
 
 class _Sampled:
-    """Bilinear resizing of an axis to no more positions, as two positions and a weight for each output."""
+    """Bilinear resizing of an axis: two of its positions and the second one's weight for each output."""
 
     def __init__(self, size: int, out: int) -> None:
         place = ((torch.arange(out) + 0.5) * (size / out) - 0.5).clamp_min(0)
-        self.low = place.long()
-        self.high = (self.low + 1).clamp_max(size - 1)
-        self.weight = place - self.low
+        self.low: list[int] = place.long().tolist()
+        self.high = [min(low + 1, size - 1) for low in self.low]
+        self.weight: list[float] = (place - place.long()).tolist()
 
-    def resize(
-        self, x: Float[Tensor, "k y x"], outputs: slice | None = None, *, start: int = 0, dim: int
-    ) -> Float[Tensor, "k _ _"]:
-        """Some outputs (all if None) from an axis whose first position is `start`."""
-        outputs = outputs or slice(None)
-        shape = [1, 1, 1]
-        shape[dim] = -1
-        weight = self.weight[outputs].to(x).view(shape)
-        low, high = (x.index_select(dim, (at[outputs] - start).to(x.device)) for at in (self.low, self.high))
-        return torch.lerp(low, high, weight)
+    def row(self, x: Float[Tensor, "k y x"], output: int, *, start: int) -> Float[Tensor, "k x"]:
+        """One output of the rows of `x`, the first of which is at position `start`."""
+        low, high = x[:, self.low[output] - start], x[:, self.high[output] - start]
+        return torch.lerp(low, high, self.weight[output])

@@ -114,8 +114,11 @@ def _vocabulary_of(dataset: str) -> str:
     if loaded is None or OmegaConf.missing_keys(loaded.config):
         return NO_VOCABULARY
     node = OmegaConf.to_container(loaded.config, resolve=True)
+    assert isinstance(node, dict)
     try:
-        name = build_component("datasets", node, path="dataset").vocabulary.name
+        name = build_component(
+            "datasets", {str(k): v for k, v in node.items()}, path="dataset"
+        ).vocabulary.name
     except OvsegError:  # said in full when the data set is built for use
         return NO_VOCABULARY
     return str(name) if name in vocabulary_names() else NO_VOCABULARY

@@ -206,11 +206,20 @@ def _begin(folder: OutputFolder, settings: Mapping[str, Any], *, resume: bool) -
     except OSError as error:
         raise output_error(folder.path, error) from error
     if resume and file.exists():
-        _refuse_other_settings(file, settings)
+        refuse_other_settings(file, settings)
     write_json(file, dict(settings), indent=1)
 
 
-def _refuse_other_settings(file: Path, settings: Mapping[str, Any]) -> None:
+def refuse_other_settings(file: Path, settings: Mapping[str, Any]) -> None:
+    """Compare settings with those that a folder was made with.
+
+    Args:
+        file: where those are.
+        settings: of this run, as JSON values.
+
+    Raises:
+        OutputError: they differ, or the file cannot be read; says in which keys.
+    """
     try:
         earlier = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:

@@ -37,6 +37,16 @@ class BaseMethod(nn.Module, ABC):
         self._templates = tuple(templates)
         self._training_names = tuple(training_names)
 
+    @property
+    def training_names(self) -> tuple[str, ...]:
+        """Names of the classes that it was trained with; empty if it was not."""
+        return self._training_names
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Prompts for vocabularies that bring none."""
+        return self._templates
+
     @abstractmethod
     def predict_batch(
         self, images: Sequence[Image], vocabulary: Vocabulary, *, tasks: Sequence[Task]

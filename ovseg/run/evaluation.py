@@ -206,9 +206,7 @@ def _time(numbers: Numbers, device: str, started: datetime, wall_seconds: float)
         "stages": seconds.get("stages", {}),
         "evaluation_seconds_per_picture": seconds.get("evaluation"),
         "peak_gb": declaration.peak_gb(target),
-        "device": f"{target} ({torch.cuda.get_device_name(target)})"
-        if on_gpu
-        else target.replace("auto", "cpu"),
+        "device": gpu or target.replace("auto", "cpu"),
         "processor": declaration.processor(),
         "started": started.isoformat(timespec="seconds"),
         "wall_seconds": wall_seconds,

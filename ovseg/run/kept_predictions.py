@@ -67,15 +67,7 @@ class KeptPredictions:
             height, width = self._part(key)["size"]
             images.append({"id": image_id, "file_name": key, "height": height, "width": width})
         if "panoptic" in self.tasks:
-            entries = (
-                {
-                    "image_id": ids[key],
-                    "file_name": f"{key}.png",
-                    "segments_info": self._part(key)["segments"],
-                }
-                for key in keys
-            )
-            write_coco(self.folder / "panoptic.json", vocabulary, images, entries)
+            write_coco(self.folder / "panoptic.json", vocabulary, images, self._segments(ids))
         if "instance" in self.tasks:
             write_coco(self.folder / "instances.json", vocabulary, images, self._instances(ids))
 

@@ -24,6 +24,7 @@ from ovseg.types import (
     Scores,
     Task,
     TextEmbeddings,
+    TrainingBatch,
 )
 from ovseg.vocabulary import Vocabulary
 
@@ -196,6 +197,77 @@ class Method(Protocol):
 
     def prepare(self, *, device: torch.device, precision: Precision) -> None:
         """Move to a device and choose the heavy parts' number format; called once, after the weights."""
+        ...
+
+
+class Training(Protocol):
+    """A method while it is trained: an `nn.Module` whose forward gives the losses of a batch.
+
+    Being called is all that happens in a step, so that `DistributedDataParallel` can wrap it. Its parameters
+    with gradients are what is trained; frozen parts stay in eval mode whatever `train()` says.
+    """
+
+    def __call__(
+        self,
+        batch: TrainingBatch,
+        *,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    ) -> Mapping[str, Tensor]:
+        """Losses by their names, already weighted: their sum is minimised.
+
+        Sums over all processes where `torch.distributed` is initialised are divided by the sums of all
+        processes, so that averaged gradients equal those of one process with all pictures.
+
+        Args:
+            batch: on the module's device.
+            generator: of the random points; one per picture makes a picture's points independent of what
+                shares its batch. None is torch's own of the device.
+        """
+        ...
+
+    def parameter_groups(self, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for `torch.optim.AdamW`, each with `params`, `lr`, `weight_decay` and `name`."""
+        ...
+
+    def checkpoint_state(self, *, with_frozen: bool) -> dict[str, Tensor]:
+        """Weights in the method's official layout, for the key `model` of a checkpoint.
+
+        `Trainable.load_weights` reads it back; without the frozen parts it fetches those.
+        """
+        ...
+
+    def metadata(self) -> dict[str, Any]:
+        """Plain values about the training, for the key `ovseg` of a checkpoint, which `load_weights` reads.
+
+        They hold the training vocabulary, so that inference knows which classes were seen.
+        """
+        ...
+
+
+@runtime_checkable
+class Trainable(Method, Protocol):
+    """A method that can be trained."""
+
+    def start_training(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        recompute: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> Training:
+        """Freeze what is frozen, embed the vocabulary once, and give the module to be trained.
+
+        It shares the method's parts: what is trained is this method. Called after `prepare`, whose precision
+        is that of the frozen parts; the others are float32 under whatever autocast surrounds the call.
+
+        Args:
+            vocabulary: the classes that the targets' labels index.
+            recompute: compute activations again in the backward pass where that saves memory.
+            options: the method's own, as its `start_training` lists them.
+
+        Raises:
+            ConfigError: an option is unknown or out of its range, or a part cannot be trained.
+        """
         ...
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ovseg.errors import ConfigError
@@ -228,6 +228,56 @@ class Prediction:
         for name, value in maps.items():
             if value is not None and tuple(value.shape[-2:]) != self.image_size:
                 raise ValueError(f"{name} has size {tuple(value.shape[-2:])}, the picture {self.image_size}.")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The truth of one training picture.
+
+    Attributes:
+        labels: class index in the training vocabulary.
+        masks: one per label, true inside, on the picture's pixels. Crowds are left out; a mask that lost all
+            its pixels to a crop stays, all false.
+    """
+
+    labels: Int[Tensor, " n"]
+    masks: Bool[Tensor, "n h w"]
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.masks):
+            raise ValueError(f"Targets: {len(self.labels)} labels and {len(self.masks)} masks.")
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """What one training step sees of the data, in one process.
+
+    Attributes:
+        images: RGB in 0..255, crops of one size; the method normalises and pads them.
+        targets: one per picture, masks at the pictures' size.
+    """
+
+    images: UInt8[Tensor, "b h w 3"]
+    targets: tuple[Targets, ...]
+
+    def __post_init__(self) -> None:
+        size = tuple(self.images.shape[1:3])
+        sizes = [tuple(target.masks.shape[-2:]) for target in self.targets]
+        if sizes != [size] * len(self.images):
+            raise ValueError(f"TrainingBatch: {len(self.images)} pictures of {size}, masks of {sizes}.")
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> "TrainingBatch":
+        """The same on another device."""
+        targets = tuple(
+            Targets(*(tensor.to(device, non_blocking=non_blocking) for tensor in (one.labels, one.masks)))
+            for one in self.targets
+        )
+        return TrainingBatch(self.images.to(device, non_blocking=non_blocking), targets)
+
+    def pin_memory(self) -> "TrainingBatch":
+        """The same in page-locked memory; called by torch's loaders."""
+        targets = tuple(Targets(one.labels.pin_memory(), one.masks.pin_memory()) for one in self.targets)
+        return TrainingBatch(self.images.pin_memory(), targets)
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,58 @@ class EvaluateConfig:
         return found
 
 
-SCHEMAS: dict[str, type] = {"predict": PredictConfig, "evaluate": EvaluateConfig}
+@dataclass(frozen=True)
+class CompareConfig:
+    """Everything ``ovseg compare`` reads.
+
+    Attributes:
+        models: options of the group ``model``, evaluated first where there is no run of them; or
+        runs: folders of finished runs.
+        output: folder of the comparison; None is ``runs/compare/<dataset>``.
+        into: folder of the runs that are made; None is ``runs/<dataset>``.
+        baseline: name of the run that differences are to; None is the first.
+        pictures: how many the page shows.
+        digits: behind the point, in what people read.
+        resamples: of the paired bootstrap intervals; 0 for none.
+        limit, resume: as for `EvaluateConfig`.
+        dataset: node; with runs, where their pictures are; empty is where they were.
+        evaluator: nodes, as for `EvaluateConfig`.
+    """
+
+    models: list[str] | None = None
+    runs: list[str] | None = None
+    output: str | None = None
+    into: str | None = None
+    baseline: str | None = None
+    pictures: int = 30
+    digits: int = 1
+    resamples: int = 1000
+    limit: int | None = None
+    resume: bool = True
+    dataset: dict[str, Any] = field(default_factory=dict)
+    evaluator: dict[str, Any] = field(default_factory=dict)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line per key."""
+        found = _too_small("pictures", self.pictures, 0) + _too_small("resamples", self.resamples, 0)
+        if not 0 <= self.digits <= 6:
+            found.append(f"digits={self.digits}: must be from 0 to 6")
+        if self.limit is not None:
+            found += _too_small("limit", self.limit, 1)
+        if bool(self.models) == bool(self.runs):
+            found.append(
+                "name what to compare, either models=[fcclip,trident] dataset=ade20k or "
+                "runs=[runs/ade20k/fcclip,runs/ade20k/trident]"
+            )
+        if self.models and not self.dataset:
+            found.append("models: on which data set? Add dataset=ade20k ('ovseg ls datasets')")
+        for model in sorted({model for model in self.models or () if (self.models or ()).count(model) > 1}):
+            found.append(f"models: '{model}' is named twice")
+        return found
+
+
+SCHEMAS: dict[str, type] = {"predict": PredictConfig, "evaluate": EvaluateConfig, "compare": CompareConfig}
 """Config name of a verb -> its root class."""
 
 

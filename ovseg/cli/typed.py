@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-PATH_KEYS = ("input", "output")
-LIST_KEYS = ("classes",)
+PATH_KEYS = ("input", "output", "into")
+LIST_KEYS = ("classes", "models", "runs")
 
 _QUOTES = "'\""
 

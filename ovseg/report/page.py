@@ -1,7 +1,7 @@
 """A comparison as one HTML file that needs nothing else: no network, no other file.
 
-The template, the style and the script lie in ``page_files``. What comes from data is text: Jinja escapes it in
-HTML, and the script gets it as JSON, which it only ever puts into text nodes.
+The template, the style and the script lie in ``page_files``. What comes from data is text: Jinja escapes it,
+and the script gets it as JSON, which it only ever puts into text nodes.
 """
 
 import base64

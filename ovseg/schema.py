@@ -15,6 +15,7 @@ from ovseg.suggest import did_you_mean
 PRECISIONS = ("fp32", "fp16", "bf16")
 TASK_NAMES = ("semantic", "panoptic", "instance")
 NAMES = ("fcclip", "plain", "trident")
+LOGGER_NAMES = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,146 @@ class CompareConfig:
         return found
 
 
-SCHEMAS: dict[str, type] = {"predict": PredictConfig, "evaluate": EvaluateConfig, "compare": CompareConfig}
+@dataclass(frozen=True)
+class TrainRuntimeConfig(RuntimeConfig):
+    """As `RuntimeConfig`, for work that many devices share.
+
+    Attributes:
+        precision: that autocast computes in; fp16, which needs a GPU, scales the loss.
+        workers: processes that prepare pictures for each device; None is as many as there are cores for.
+        devices: on each machine; more than one starts as many processes.
+        nodes: machines; more than one are started with ``torchrun`` on each.
+    """
+
+    devices: int = 1
+    nodes: int = 1
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line per key."""
+        found = _too_small("devices", self.devices, 1) + _too_small("nodes", self.nodes, 1)
+        if self.devices * self.nodes > 1 and ":" in self.device:
+            found.append(f"device={self.device}: each process takes a GPU of its own; write device=cuda")
+        return super().problems() + found
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a method is trained; `conf/training/<method>.yaml` is its official recipe.
+
+    Attributes:
+        iterations: steps of the optimizer.
+        batch_size: pictures per iteration, those of all processes together.
+        accumulate: parts that a process computes its share of an iteration in, one after another.
+        learning_rate, weight_decay: of AdamW; the method says which tensors they are for.
+        drops, drop_factor, warmup, warmup_factor: see `ovseg.run.training.schedule.Schedule`.
+        clip_norm: most that the norm of all gradients together may be; None for any.
+        crop: side of the square crops, in pixels.
+        scales: bounds of the size of a picture before it is cropped, as factors on its fit into the crop.
+        flip: probability of mirroring.
+        recompute: compute activations again in the backward pass, for less memory.
+        compile: through `torch.compile`.
+        deterministic: the same bits in every run, where that costs speed.
+        save_every: iterations between checkpoints.
+        evaluate_every: iterations between evaluations; 0 for none.
+        evaluate_pictures: evaluate only the first pictures, that many; None is all.
+        best: evaluator and metric that decide which weights are the best; None is the first headline.
+        log_every: iterations per row of the log.
+        loggers: beside the CSV file.
+        save_frozen: whether result files hold the frozen parts too.
+        options: the method's own.
+    """
+
+    iterations: int = MISSING
+    batch_size: int = MISSING
+    accumulate: int = 1
+    learning_rate: float = MISSING
+    weight_decay: float = MISSING
+    drops: list[float] = field(default_factory=list)
+    drop_factor: float = 0.1
+    warmup: int = 0
+    warmup_factor: float = 1.0
+    clip_norm: float | None = None
+    crop: int = MISSING
+    scales: list[float] = MISSING
+    flip: float = 0.5
+    recompute: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    save_every: int = 5000
+    evaluate_every: int = 5000
+    evaluate_pictures: int | None = None
+    best: str | None = None
+    log_every: int = 20
+    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    save_frozen: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line per key."""
+        found = []
+        for key in ("iterations", "batch_size", "accumulate", "crop", "save_every", "log_every"):
+            found += _too_small(key, getattr(self, key), 1)
+        for key in ("warmup", "evaluate_every"):
+            found += _too_small(key, getattr(self, key), 0)
+        if self.evaluate_pictures is not None:
+            found += _too_small("evaluate_pictures", self.evaluate_pictures, 1)
+        if self.learning_rate <= 0:
+            found.append(f"learning_rate={self.learning_rate}: must be greater than 0")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            found.append(f"clip_norm={self.clip_norm}: must be greater than 0, or null for no clipping")
+        for key, values in (("flip", [self.flip]), ("drops", self.drops)):
+            if not all(0 <= value <= 1 for value in values):
+                found.append(f"{key}={getattr(self, key)}: must be from 0 to 1")
+        if len(self.scales) != 2 or not 0 < self.scales[0] <= self.scales[1]:
+            found.append(f"scales={self.scales}: must be [smallest,largest], greater than 0")
+        for name in self.loggers:
+            found += _not_one_of("loggers", name, LOGGER_NAMES)
+        return found
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything ``ovseg train`` reads.
+
+    Attributes:
+        output: folder of the run; None is ``runs/train/<dataset>/<model>``.
+        split: part of the data set that is trained on; None is ``train``, and everything of a data set
+            without parts.
+        resume: go on where an earlier run of the same settings stopped.
+        model, dataset: nodes, checked against constructors by `ovseg.build`; ``dataset.split`` is the part
+            that is evaluated on.
+        evaluator: nodes, as for `EvaluateConfig`.
+        vocabulary: in which words the method is told the data set's classes.
+    """
+
+    output: str | None = None
+    split: str | None = None
+    resume: bool = True
+    model: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    evaluator: dict[str, Any] = field(default_factory=dict)
+    vocabulary: DatasetVocabularyConfig = field(default_factory=DatasetVocabularyConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    runtime: TrainRuntimeConfig = field(default_factory=TrainRuntimeConfig)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one line per key."""
+        processes = self.runtime.devices * self.runtime.nodes
+        share = processes * self.training.accumulate
+        if self.training.batch_size % share:
+            return [
+                f"training.batch_size={self.training.batch_size}: cannot be shared equally by {processes} "
+                f"devices in {self.training.accumulate} parts each; take a multiple of {share}"
+            ]
+        return []
+
+
+SCHEMAS: dict[str, type] = {
+    "predict": PredictConfig,
+    "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
+    "train": TrainConfig,
+}
 """Config name of a verb -> its root class."""
 
 

@@ -1,0 +1,1 @@
+"""Training: the engine, the loop around it, and what is kept of both on disk."""

@@ -38,6 +38,20 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return _weights_of(content, path)
 
 
+def read_beside(path: Path, key: str) -> object | None:
+    """What a file written by `torch.save` holds under a key beside its weights; None if nothing.
+
+    Raises:
+        WeightsError: as `read_state_dict`.
+    """
+    kind = kind_of(path)
+    content = None if kind == "safetensors" else _read_pickle(path, mmap=kind == "zip")
+    if not isinstance(content, Mapping) or not any(name in content for name in _WRAPPERS):
+        return None
+    value: object = content.get(key)
+    return value
+
+
 def load_strict(
     module: nn.Module,
     state: Mapping[str, Tensor],

@@ -5,7 +5,7 @@ in float32, which some processors run at half of oneDNN's rate, others at the sa
 perceptron, which is written to memory, read for its activation, written and read again. So the library is
 chosen by a short measurement, and perceptrons run in slices of rows whose hidden layer stays in the cache.
 
-With gradients, or on another device, everything here is plain PyTorch.
+With gradients, under autocast, or on another device, everything here is plain PyTorch.
 """
 
 import functools
@@ -129,7 +129,7 @@ def prepared(
 
 
 def _is_plain(x: Float[Tensor, "*n i"], rows: int) -> bool:
-    if x.device.type != "cpu" or torch.is_grad_enabled():
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return True
     if x.dtype == torch.float32:
         return rows < ROWS_TO_PACK or chosen_backend(x.dtype) == "plain"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ovseg.models.common.linear import mlp
 from ovseg.models.fcclip.attention import MultiHeadAttention, Perceptron, sine_positions
 from ovseg.models.fcclip.pixel_decoder import DecodedPixels
+from ovseg.models.fcclip.recompute import apply_layer
 from ovseg.types import MaskProposals
 
 LEVELS = 3
@@ -71,13 +72,14 @@ class MaskDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.mask_embed = Perceptron(dim, dim, dim, dim)
 
-    def forward(self, pixels: DecodedPixels, *, keep_earlier: bool) -> MaskProposals:
+    def forward(self, pixels: DecodedPixels, *, keep_earlier: bool, recompute: bool = False) -> MaskProposals:
         """Decode masks.
 
         Args:
             pixels: of the pixel decoder.
             keep_earlier: also return the proposals before the first and after every layer but the last, for
                 deep supervision.
+            recompute: trade time for memory in training.
         """
         memories, positions = self._memories(pixels.levels)
         guides = [
@@ -92,7 +94,8 @@ class MaskDecoder(nn.Module):
                 earlier.append(self._propose(x, pixels))
             turn = index % LEVELS
             blocked = self._blocked(x, guides[turn])
-            x = layer(x, self.query_embed.weight, memories[turn], positions[turn], blocked)
+            inputs = (x, self.query_embed.weight, memories[turn], positions[turn], blocked)
+            x = apply_layer(layer, *inputs, recompute=recompute)
         last = self._propose(x, pixels)
         return MaskProposals(
             logits=last.logits,

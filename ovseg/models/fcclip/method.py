@@ -3,10 +3,10 @@
 Source: Yu et al., Convolutions Die Hard (arXiv 2308.02487); official `fcclip/fcclip.py` at commit 2b0bbe2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -22,9 +22,12 @@ from ovseg.models.common.precision import compute_dtype
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
 from ovseg.models.common.stopwatch import Stopwatch
 from ovseg.models.common.text import TextCache
-from ovseg.models.fcclip.weights import load_fcclip
+from ovseg.models.fcclip.weights import load_fcclip, trained_vocabulary
 from ovseg.types import Image, MaskProposals, Prediction, Task, TextEmbeddings
 from ovseg.vocabulary import Vocabulary, load_templates, load_vocabulary
+
+if TYPE_CHECKING:
+    from ovseg.models.fcclip.training import FCCLIPTraining
 
 SIZE_DIVISIBILITY = 32
 
@@ -45,7 +48,8 @@ class FCCLIP(BaseMethod):
         mask_generator: proposes masks from the backbone's pyramid.
         classifier: names them.
         text_cache: for text embeddings.
-        training_vocabulary: built-in list whose names count as seen; None if nothing was trained.
+        training_vocabulary: built-in list whose names count as seen; None if nothing was trained. A
+            checkpoint that says what it was trained with is believed instead.
         short_side, long_side: pixels; a picture is resized so that its short side is `short_side`, or less
             where its long side would exceed `long_side`.
         object_mask_threshold, overlap_threshold, instances_per_image: see `MergeRules`.
@@ -149,10 +153,16 @@ class FCCLIP(BaseMethod):
     def load_weights(self, path: Path) -> None:
         """Fill from an official checkpoint, with or without the frozen CLIP in it; see `load_fcclip`.
 
+        A checkpoint of a training of ours says which names were trained with; those count as seen from then
+        on, in place of the constructor's `training_vocabulary`.
+
         Raises:
             WeightsError: the file is damaged or of another architecture.
         """
+        trained = trained_vocabulary(path)
         load_fcclip(self, self.backbone, path)
+        if trained is not None:
+            self._training_names = trained.synonyms
 
     def prepare(self, *, device: torch.device, precision: Precision) -> None:
         """Move to a device; `precision` is that of the image encoders, everything else stays in float32.
@@ -168,6 +178,43 @@ class FCCLIP(BaseMethod):
             set_mask_dtype(dtype)
         if dtype != torch.float32 and device.type == "cpu":
             leave_file(self)
+
+    def start_training(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        recompute: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> "FCCLIPTraining":
+        """The module to be trained, which shares this method's parts; the vocabulary is embedded here, once.
+
+        The vocabulary's names count as seen from then on.
+
+        Args:
+            vocabulary: the classes that the targets' labels index.
+            recompute: see `FCCLIPTraining`.
+            options: see `LossOptions`.
+
+        Raises:
+            ConfigError: an option is unknown or out of its range, or a part cannot be trained.
+            VocabularyError: the vocabulary cannot be encoded.
+        """
+        # scipy takes a while to import, and predicting does not need it.
+        from ovseg.models.fcclip.loss_options import LossOptions
+        from ovseg.models.fcclip.training import FCCLIPTraining
+
+        criterion = LossOptions.of(options).criterion()
+        training = FCCLIPTraining(
+            backbone=self.backbone,
+            mask_generator=self.mask_generator,
+            classifier=self.classifier,
+            vocabulary=vocabulary,
+            text=self.embed(self.backbone, vocabulary).to(self.device),
+            criterion=criterion,
+            recompute=recompute,
+        )
+        self._training_names = vocabulary.synonyms
+        return training
 
     def _view(
         self,

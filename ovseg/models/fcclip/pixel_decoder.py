@@ -19,6 +19,7 @@ from ovseg.models.common.group_norm import group_norm
 from ovseg.models.common.linear import linear, mlp
 from ovseg.models.fcclip.attention import sine_positions
 from ovseg.models.fcclip.deformable_attention import DeformableAttention
+from ovseg.models.fcclip.recompute import apply_layer
 
 GROUPS = 32
 
@@ -106,9 +107,11 @@ class PixelDecoder(nn.Module):
         self.mask_features = nn.Conv2d(dim, dim, 1)
         nn.init.normal_(self.level_embed)
 
-    def forward(self, pyramid: Mapping[int, Float[Tensor, "b _ _ _"]]) -> DecodedPixels:
-        """Decode the pyramid of a backbone."""
-        levels = self._encode(self._project(pyramid))
+    def forward(
+        self, pyramid: Mapping[int, Float[Tensor, "b _ _ _"]], *, recompute: bool = False
+    ) -> DecodedPixels:
+        """Decode the pyramid of a backbone; `recompute` trades time for memory in training."""
+        levels = self._encode(self._project(pyramid), recompute=recompute)
         fused = self.output(self._add_up(pyramid[4], levels[-1]))
         return DecodedPixels(mask_features=conv1x1(self.mask_features, fused), levels=tuple(levels))
 
@@ -127,7 +130,9 @@ class PixelDecoder(nn.Module):
         projected: Tensor = self.lateral(finest)
         return projected.add_(enlarged)
 
-    def _encode(self, maps: Sequence[Float[Tensor, "b c _ _"]]) -> list[Float[Tensor, "b c _ _"]]:
+    def _encode(
+        self, maps: Sequence[Float[Tensor, "b c _ _"]], *, recompute: bool
+    ) -> list[Float[Tensor, "b c _ _"]]:
         sizes = [(m.shape[-2], m.shape[-1]) for m in maps]
         x = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)
         device = x.device
@@ -140,7 +145,7 @@ class PixelDecoder(nn.Module):
         ).expand_as(x)
         references = torch.cat([_cell_centres(*size, device=device) for size in sizes])
         for layer in self.layers:
-            x = layer(x, positions, references, sizes)
+            x = apply_layer(layer, x, positions, references, sizes, recompute=recompute)
         parts = x.split([h * w for h, w in sizes], dim=1)
         return [part.unflatten(1, size).permute(0, 3, 1, 2) for part, size in zip(parts, sizes, strict=True)]
 

@@ -6,15 +6,19 @@ names differ from ours where ours say more; the tensors are the same, one to one
 Source: official `fcclip/fcclip.py` and the checkpoints of its README.
 """
 
+import importlib.metadata
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ovseg.errors import WeightsError
+from ovseg.errors import ConfigError, VocabularyError, WeightsError
 from ovseg.interfaces import Backbone
-from ovseg.weights.checkpoint import load_strict, read_state_dict
+from ovseg.models.common.clip import clip_state
+from ovseg.vocabulary import ClassEntry, Vocabulary
+from ovseg.weights.checkpoint import load_strict, read_beside, read_state_dict
 from ovseg.weights.fetch import fetch
 
 CLIP = "backbone.clip."
@@ -23,6 +27,9 @@ CRITERION = "criterion.empty_weight"
 """A buffer of the training loss, one longer than the classes; in every official file, unused here."""
 NOT_IN_OUR_STATE = ("*attn_mask", "pixel_mean", "pixel_std")
 """Buffers that some files carry and that are constants here."""
+
+METADATA = "ovseg"
+"""Key beside the weights for what a training of ours says of itself; the official code looks past it."""
 
 _PIXEL = ("mask_generator.pixel_decoder.", "sem_seg_head.pixel_decoder.")
 _MASK = ("mask_generator.mask_decoder.", "sem_seg_head.predictor.")
@@ -96,6 +103,68 @@ def load_fcclip(method: nn.Module, backbone: Backbone, path: Path) -> None:
             "give a checkpoint that holds the CLIP."
         )
     backbone.load_weights(fetch(backbone.weights_name))
+
+
+def training_state(
+    training: nn.Module, backbone: Backbone, *, training_classes: int, with_frozen: bool
+) -> dict[str, Tensor]:
+    """What `official_state_dict` gives, with or without the frozen CLIP.
+
+    A CLIP that computes in a smaller number format than its weights are published in is saved as published.
+
+    Raises:
+        ConfigError: such a CLIP names no published weights.
+        WeightsError: they cannot be had.
+    """
+    state = official_state_dict(training, training_classes=training_classes)
+    frozen = {key for key in state if key.startswith(OFFICIAL_CLIP)}
+    trained = {key: tensor for key, tensor in state.items() if key not in frozen}
+    if not with_frozen:
+        return trained
+    reduced = [key for key in frozen if state[key].dtype in (torch.float16, torch.bfloat16)]
+    if not reduced:
+        return state
+    if backbone.weights_name is None:
+        raise ConfigError(
+            f"The frozen CLIP computes in {state[reduced[0]].dtype} and names no published weights, so a "
+            "checkpoint with it would hold a CLIP that lost bits. Save checkpoints without the frozen CLIP, "
+            "or train with runtime.precision=fp32."
+        )
+    path = fetch(backbone.weights_name)
+    published = clip_state(read_state_dict(path), source=str(path))
+    return {**{key: published[key.removeprefix(OFFICIAL_CLIP)] for key in frozen}, **trained}
+
+
+def training_metadata(vocabulary: Vocabulary) -> dict[str, Any]:
+    """Plain values that a checkpoint carries beside its weights, under the key `METADATA`."""
+    classes = [{"names": list(entry.names), "is_thing": entry.is_thing} for entry in vocabulary.classes]
+    return {
+        "version": importlib.metadata.version("ovseg"),
+        "training_vocabulary": {"name": vocabulary.name, "classes": classes},
+    }
+
+
+def trained_vocabulary(path: Path) -> Vocabulary | None:
+    """The training vocabulary that a checkpoint carries; None for one without, as the official ones are.
+
+    Raises:
+        WeightsError: there is something else in its place.
+    """
+    metadata = read_beside(path, METADATA)
+    if metadata is None:
+        return None
+    try:
+        listed = metadata["training_vocabulary"]  # type: ignore[index]
+        classes = (
+            ClassEntry(names=tuple(entry["names"]), is_thing=entry["is_thing"]) for entry in listed["classes"]
+        )
+        return Vocabulary(name=listed["name"], classes=tuple(classes))
+    except (TypeError, KeyError, VocabularyError) as error:
+        raise WeightsError(
+            f"{path} has no training vocabulary under '{METADATA}' that can be read ({error!r}). "
+            f"Without the key '{METADATA}' the file loads as an official checkpoint, and the classes of "
+            "model.training_vocabulary count as seen."
+        ) from error
 
 
 def official_state_dict(method: nn.Module, *, training_classes: int) -> dict[str, Tensor]:

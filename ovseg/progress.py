@@ -27,7 +27,9 @@ _shown: "Progress | None" = None
 
 
 @contextmanager
-def progress(description: str, total: int | None, unit: str = "") -> Iterator[Advance]:
+def progress(
+    description: str, total: int | None, unit: str = "", status: Callable[[], str] | None = None
+) -> Iterator[Advance]:
     """Say how far a job is; call what this yields with the number of units done since the last call.
 
     On a terminal this is a bar, which is wiped if the job ends within two seconds. Elsewhere it is a plain
@@ -37,21 +39,23 @@ def progress(description: str, total: int | None, unit: str = "") -> Iterator[Ad
         description: what is done, as in "Predicting".
         total: units in all; None if nobody knows.
         unit: what is counted, as in "pictures"; "B" prints sizes in kB, MB and GB.
+        status: asked for a few more words whenever something is shown; None has none to say.
     """
     # `_shown`: inside a bar, sys.stderr is the bar's own proxy and says it is no terminal.
     on_terminal = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-    draw = _bar(description, total, unit) if on_terminal or _shown else _lines(description, total, unit)
-    with draw as advance:
+    draw = _bar if on_terminal or _shown else _lines
+    with draw(description, total, unit, status or str) as advance:
         yield advance
 
 
 @contextmanager
-def _lines(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+def _lines(description: str, total: int | None, unit: str, status: Callable[[], str]) -> Iterator[Advance]:
     stream, start = sys.stderr, time.monotonic()
     done, next_line, lock = 0, start + FIRST_LINE_AFTER, threading.Lock()
 
     def say(now: float) -> None:
-        print(_line(description, done, total, unit, now - start), file=stream, flush=True)
+        words = ", ".join(filter(None, (_line(description, done, total, unit, now - start), status())))
+        print(words, file=stream, flush=True)
 
     def advance(count: int) -> None:
         nonlocal done, next_line
@@ -93,17 +97,17 @@ def _size(count: int) -> str:
 
 
 @contextmanager
-def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+def _bar(description: str, total: int | None, unit: str, status: Callable[[], str]) -> Iterator[Advance]:
     start = time.monotonic()
     with _display() as display:
-        task = display.add_task(description, total=total, unit=unit, amount=_amount(0, total, unit))
+        task = display.add_task(description, total=total, amount=_amount(0, total, unit), status="")
         done, lock = 0, threading.Lock()
 
         def advance(count: int) -> None:
             nonlocal done
             with lock:
                 done += count
-                display.update(task, completed=done, amount=_amount(done, total, unit))
+                display.update(task, completed=done, amount=_amount(done, total, unit), status=status())
 
         try:
             yield advance
@@ -156,5 +160,6 @@ def _new_display() -> "Progress":
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}", markup=False),
         console=Console(stderr=True),
     )

@@ -76,8 +76,8 @@ def evaluate(settings: EvaluateConfig) -> int:
     Raises:
         OvsegError: the data set, the model, the vocabulary, the evaluators or the folder are not usable.
     """
-    model, dataset, recipe = (_chosen(group) for group in ("model", "dataset", "recipe"))
-    _chosen("vocabulary")
+    model, dataset, recipe = (chosen(group) for group in ("model", "dataset", "recipe"))
+    chosen("vocabulary")
     if model is None or dataset is None:
         raise ConfigError("Choose a method and a data set: ovseg evaluate model=fcclip dataset=ade20k.")
 
@@ -93,7 +93,7 @@ def evaluate(settings: EvaluateConfig) -> int:
     return run_evaluation(settings, plan, Choices(model, dataset, recipe), folder, processes_of())
 
 
-def _chosen(group: str) -> str | None:
+def chosen(group: str) -> str | None:
     """The option that was composed; None if the group's default is one that need not exist, and does not.
 
     Raises:

@@ -133,7 +133,7 @@ def _build(node: Mapping[str, Any], text_cache: TextCache, weights: str | None) 
     with torch.device("meta"):
         method = cast(Method, build_component("methods", node, [text_cache], path="model"))
     if weights == PARTS:
-        _load_parts(method)
+        load_parts(method)
         return method
     path = fetch(weights)
     logger.info("weights: %s", path)
@@ -141,7 +141,7 @@ def _build(node: Mapping[str, Any], text_cache: TextCache, weights: str | None) 
     return method
 
 
-def _load_parts(method: Method) -> None:
+def load_parts(method: Method) -> None:
     """Fill every part that has published weights of its own.
 
     Raises:

@@ -106,8 +106,12 @@ def processes_of(environment: Mapping[str, str] = os.environ) -> Processes:
 
 
 @contextmanager
-def joined(processes: Processes) -> Iterator[None]:
+def joined(processes: Processes, *, backend: str = "gloo") -> Iterator[None]:
     """Connect to the other processes for the time of the block, and say so when told to stop.
+
+    Args:
+        processes: this one and how many there are.
+        backend: of `torch.distributed`, by kind of device; the CPU's must be gloo.
 
     Raises:
         StoppedError: this process was told to stop, as torchrun does when another one has died.
@@ -125,7 +129,7 @@ def joined(processes: Processes) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         with _noticing_deaths(processes):
-            dist.init_process_group("gloo", timeout=PATIENCE)
+            dist.init_process_group(backend, timeout=PATIENCE)
         yield
     finally:
         signal.signal(signal.SIGTERM, before)

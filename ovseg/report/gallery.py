@@ -12,7 +12,7 @@ from ovseg.report.overlay import draw_regions
 from ovseg.report.regions import RegionMap, View, regions_of
 from ovseg.types import NOTHING, Image, Prediction
 
-THUMBNAIL = 480
+THUMBNAIL = 420
 """Longer side of a drawn picture in pixels."""
 MAP_SIDE = 160
 """Longer side of the map of classes beneath it, which answers the pointer."""
@@ -48,8 +48,8 @@ class Shot:
         jpeg: the picture as it is.
         truth: drawn like a prediction.
         methods: one panel each.
-        disagreement: share of its pixels, in 0..1, that the methods do not all give the same class; None with
-            one method.
+        disagreement: share of its pixels, in 0..1, that two methods give different classes, on average over
+            pairs of methods; None with one method.
     """
 
     key: str
@@ -126,4 +126,4 @@ def _shrunk(labels: Int[np.ndarray, "h w"], longest: int) -> Int[np.ndarray, "h2
     small = scaled((height, width), longest)
     rows = ((np.arange(small[0]) + 0.5) * height / small[0]).astype(int)
     columns = ((np.arange(small[1]) + 0.5) * width / small[1]).astype(int)
-    return labels[rows[:, None], columns]
+    return np.asarray(labels[rows[:, None], columns])

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ovseg.report.comparison import Comparison, interval_text, number, signed
+from ovseg.report.comparison import Column, Comparison, interval_text, number, signed
 from ovseg.report.gallery import Gallery
 from ovseg.report.table_formats import explanation, memory_text, seconds_text, value_text
 
@@ -28,6 +28,7 @@ def page(comparison: Comparison, gallery: Gallery, digits: int) -> str:
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     names = [row.name for row in comparison.methods]
+    training = [column for column in comparison.headlines if _by_training(column)]
     cells = [cell for row in comparison.methods for cell in row.cells.values()]
     return environment.from_string(_file("page.html")).render(
         title=f"{comparison.dataset}: {', '.join(names)}",
@@ -35,7 +36,13 @@ def page(comparison: Comparison, gallery: Gallery, digits: int) -> str:
         js=Markup(_file("page.js")),
         data=script_json(_data(comparison, gallery, digits)),
         comparison=comparison,
+        main_columns=[column for column in comparison.headlines if not _by_training(column)],
+        training_columns=training,
+        training_rows=[
+            row for row in comparison.methods if any(column.title in row.cells for column in training)
+        ],
         gallery=gallery,
+        columns=_columns(gallery),
         notes=comparison.notes,
         positions={name: index for index, name in enumerate(names)},
         explanation=explanation(comparison),
@@ -49,6 +56,16 @@ def page(comparison: Comparison, gallery: Gallery, digits: int) -> str:
         uri=lambda jpeg: "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"),
         version=version("ovseg"),
     )
+
+
+def _columns(gallery: Gallery) -> int:
+    """Panels beside each other on a wide screen: all up to five, else two rows."""
+    panels = 2 + len(gallery.shots[0].methods) if gallery.shots else 0
+    return panels if panels <= 5 else min(5, -(-panels // 2))
+
+
+def _by_training(column: Column) -> bool:
+    return column.metric.endswith(("/seen", "/unseen"))
 
 
 def script_json(content: object) -> Markup:

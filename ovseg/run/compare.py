@@ -98,7 +98,7 @@ def _baseline(names: Sequence[str], wanted: str | None) -> int:
 def _marks(run: Run, baseline: Run, baseline_name: str, notes: Notes) -> tuple[str, ...]:
     """Letters of the notes that say how a run's words and pictures differ from the baseline's."""
     found = word_differences(run, baseline)
-    return (notes.mark(f"Than {baseline_name}: {'; '.join(found)}."),) if found else ()
+    return (notes.mark(f"Not as {baseline_name}: {'; '.join(found)}."),) if found else ()
 
 
 def _differences(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def _leading(columns: Sequence[Column]) -> list[Column]:
 
 
 def _disagreements(shown: Sequence[_Shown], keys: Sequence[str]) -> dict[str, float | None]:
-    """Key -> share of the pixels that the methods do not all give the same class."""
+    """Key -> how much the methods differ there; None for a single method."""
     if len(shown) < 2:
         return dict.fromkeys(keys)
 
@@ -175,11 +176,8 @@ def _disagreements(shown: Sequence[_Shown], keys: Sequence[str]) -> dict[str, fl
 
 
 def disagreement(maps: Sequence[Int[np.ndarray, "_ _"]]) -> float:
-    """Share of the pixels, in 0..1, on which not all maps of classes agree."""
-    differs = np.zeros(maps[0].shape, bool)
-    for other in maps[1:]:
-        differs |= other != maps[0]
-    return float(differs.mean())
+    """Share of the pixels, in 0..1, on which two maps of classes differ, on average over pairs of maps."""
+    return float(np.mean([np.mean(one != other) for one, other in combinations(maps, 2)]))
 
 
 def _shot(dataset: Dataset, index: int, key: str, shown: Sequence[_Shown], apart: float | None) -> Shot:

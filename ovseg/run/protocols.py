@@ -21,6 +21,12 @@ _LABELS = {
     "vocabulary.templates": "prompt templates",
     "vocabulary.templates_sha256": "prompt templates",
 }
+_TITLES = {
+    "panoptic_quality": "Panoptic quality",
+    "average_precision": "Average precision",
+    "cityscapes_ap": "Average precision (Cityscapes)",
+    "mean_iou": "Mean IoU",
+}
 # Said already by other keys, or by the counts of pictures.
 _IMPLIED = ("vocabulary.sha256", "dataset.keys_sha256")
 _NO_RULE = ("resamples",)
@@ -101,7 +107,7 @@ def word_differences(run: Run, baseline: Run) -> list[str]:
         for each in (run, baseline)
     )
     found = [
-        f"{_LABELS.get(key, key)}: {_show(ours.get(key))} instead of {_show(theirs.get(key))}"
+        f"{_LABELS.get(key, key)} ({_show(ours.get(key))} instead of {_show(theirs.get(key))})"
         for key in sorted({*ours, *theirs})
         if key not in _IMPLIED and ours.get(key) != theirs.get(key)
     ]
@@ -120,14 +126,14 @@ def said_protocol(run: Run) -> tuple[tuple[str, str], ...]:
     dataset, vocabulary = protocol["dataset"], protocol.get("vocabulary", {})
     lines = [("Data set", dataset_text(run)), ("Classes", str(len(run.metrics["classes"])))]
     if vocabulary.get("name"):
-        names = f", names of {vocabulary['names']}" if vocabulary.get("names") else ""
+        names = f", names: {vocabulary['names']}" if vocabulary.get("names") else ""
         lines.append(("Vocabulary", f"{vocabulary['name']}{names}"))
     lines.append(("Pictures", str(run.metrics["pictures"].get("used", dataset.get("pictures", "")))))
     for evaluator in run.metrics["scores"]:
         text = _arguments(run, evaluator).get("rules") or ", ".join(
             f"{key}={_show(value)}" for key, value in _arguments(run, evaluator).items()
         )
-        lines.append((evaluator.replace("_", " ").capitalize(), str(text)))
+        lines.append((_TITLES.get(evaluator, evaluator), str(text)))
     return tuple((what, how) for what, how in lines if how)
 
 

@@ -22,6 +22,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Bool
+
 from ovseg.data.base import BaseDataset, Item
 from ovseg.data.coco_json import PanopticIndex, instances_from, read_instances_json, read_panoptic_json
 from ovseg.data.info import DatasetInfo
@@ -29,7 +32,7 @@ from ovseg.data.labels import read_panoptic_ids
 from ovseg.data.panoptic import instances_of, panoptic_truth, semantic_of
 from ovseg.errors import AbsentDataError, DataError
 from ovseg.image import Task
-from ovseg.truth import Truth
+from ovseg.truth import PanopticTruth, Truth
 from ovseg.vocabulary import Vocabulary, load_vocabulary
 
 SOURCE = "https://cocodataset.org/#download"
@@ -110,11 +113,22 @@ class COCOPanoptic(BaseDataset):
             for image, png in zip(index.images, index.maps, strict=True)
         ]
 
-    def _read(self, index: int) -> Truth:
+    def panoptic_of(self, index: int) -> PanopticTruth:
+        """The panoptic view of a picture alone, without reading or making the others.
+
+        Raises:
+            DataError: the map cannot be read, or it and its list do not agree.
+        """
         path = self.items[index].labels[0]
-        ids = read_panoptic_ids(path)
-        panoptic = panoptic_truth(ids, self.index.segments(index, self._label_of), path)
-        size = (ids.shape[0], ids.shape[1])
+        return panoptic_truth(read_panoptic_ids(path), self.index.segments(index, self._label_of), path)
+
+    def told_apart(self) -> Bool[np.ndarray, " pictures"]:
+        """Of each picture, whether one of its segments at least is no crowd; from the list alone."""
+        return self.index.told_apart()
+
+    def _read(self, index: int) -> Truth:
+        panoptic = self.panoptic_of(index)
+        size = (panoptic.ids.shape[0], panoptic.ids.shape[1])
         annotations = self._instances
         if annotations is None:
             instances = instances_of(panoptic, self._things)

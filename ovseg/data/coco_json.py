@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Bool, Int32, Int64
 from pycocotools import mask as coco_mask
 
 from ovseg.errors import DataError
@@ -52,6 +52,12 @@ class PanopticIndex:
         """The segments of a picture; `label_of` brings category ids to class indices."""
         rows = self.rows[self.starts[index] : self.starts[index + 1]].tolist()
         return [TrueSegment(id, label_of[category], bool(crowd)) for id, category, crowd in rows]
+
+    def told_apart(self) -> Bool[np.ndarray, " pictures"]:
+        """Of each picture, whether one of its segments at least is no crowd."""
+        counted = np.concatenate([[0], np.cumsum(self.rows[:, 2] == 0)])[self.starts]
+        found: np.ndarray = counted[1:] > counted[:-1]
+        return found
 
 
 def read_panoptic_json(path: Path) -> PanopticIndex:

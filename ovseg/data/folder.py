@@ -18,6 +18,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Bool
+
 from ovseg.data.base import BaseDataset, Item
 from ovseg.data.coco_json import PanopticIndex, read_panoptic_json
 from ovseg.data.find import SUFFIXES
@@ -27,7 +30,7 @@ from ovseg.data.labels import label_table, read_labels, read_panoptic_ids
 from ovseg.data.panoptic import instances_of, panoptic_truth, semantic_of
 from ovseg.errors import ConfigError, DataError
 from ovseg.image import Task
-from ovseg.truth import Truth
+from ovseg.truth import PanopticTruth, Truth
 from ovseg.vocabulary import Vocabulary
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
@@ -179,6 +182,21 @@ class FolderDataset(BaseDataset):
         named = zip(self._index.images, self._index.maps, strict=True)
         return [Item(_without_suffix(image), images / image, (maps / png,)) for image, png in named]
 
+    def panoptic_of(self, index: int) -> PanopticTruth:
+        """The panoptic view of a picture alone; only where the truth is panoptic.
+
+        Raises:
+            DataError: the map cannot be read, or it and its list do not agree.
+        """
+        path = self.items[index].labels[0]
+        segments = self._index.segments(self._row_of[self.items[index].key], self._label_of)
+        return panoptic_truth(read_panoptic_ids(path), segments, path)
+
+    def told_apart(self) -> Bool[np.ndarray, " pictures"]:
+        """Of each picture, whether one of its segments at least is no crowd; as `panoptic_of`."""
+        found: np.ndarray = self._index.told_apart()[[self._row_of[item.key] for item in self.items]]
+        return found
+
     def _read(self, index: int) -> Truth:
         path = self.items[index].labels[0]
         if self.panoptic is None:
@@ -187,11 +205,10 @@ class FolderDataset(BaseDataset):
             unlabelled = [*ignored, *range(self.first_label)]
             labels = read_labels(path, label_table(values, ignored=unlabelled, bits=16))
             return Truth((labels.shape[0], labels.shape[1]), semantic=labels)
-        ids = read_panoptic_ids(path)
-        row = self._row_of[self.items[index].key]
-        truth = panoptic_truth(ids, self._index.segments(row, self._label_of), path)
+        truth = self.panoptic_of(index)
         things = {label for label, entry in enumerate(self.vocabulary.classes) if entry.is_thing}
-        return Truth((ids.shape[0], ids.shape[1]), semantic_of(truth), truth, instances_of(truth, things))
+        size = (truth.ids.shape[0], truth.ids.shape[1])
+        return Truth(size, semantic_of(truth), truth, instances_of(truth, things))
 
     @cached_property
     def _row_of(self) -> Mapping[str, int]:

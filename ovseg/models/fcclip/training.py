@@ -167,14 +167,14 @@ class FCCLIPTraining(nn.Module):
         return training_metadata(self.vocabulary)
 
     def _check(self, batch: TrainingBatch) -> None:
-        for index, target in enumerate(batch.targets):
-            wrong = target.labels[(target.labels < 0) | (target.labels >= len(self.vocabulary))].tolist()
-            if wrong:
-                raise DataError(
-                    f"Picture {index} of a training batch has the class index {wrong[0]}; the vocabulary "
-                    f"'{self.vocabulary.name}' has {len(self.vocabulary)} classes, counted from 0. Train "
-                    "with the vocabulary of the data set."
-                )
+        labels = torch.cat([target.labels for target in batch.targets])
+        wrong = (labels < 0) | (labels >= len(self.vocabulary))
+        if wrong.any():
+            raise DataError(
+                f"A training picture has the class index {int(labels[wrong][0])}; the vocabulary "
+                f"'{self.vocabulary.name}' has {len(self.vocabulary)} classes, counted from 0. Train with the "
+                "vocabulary of the data set."
+            )
 
 
 def _in_float32(proposals: MaskProposals) -> MaskProposals:

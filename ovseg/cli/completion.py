@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ovseg.cli.main import MISUSED, VERBS
 from ovseg.errors import OvsegError
 
-HYDRA_VERBS = ("predict", "evaluate", "compare")
+HYDRA_VERBS = ("predict", "evaluate", "compare", "train")
 
 USAGE = """ovseg completion: tab completion of verbs, groups, options, keys and values
 

@@ -197,7 +197,7 @@ def _frozen_checksum(module: nn.Module) -> int:
     for _, parameter in sorted(module.named_parameters()):
         if not parameter.requires_grad:
             raw = parameter.detach().cpu().contiguous().flatten().view(torch.uint8)
-            checksum = zlib.crc32(raw.numpy(), checksum)
+            checksum = zlib.crc32(memoryview(raw.numpy()), checksum)
     return checksum
 
 

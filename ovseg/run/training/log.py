@@ -38,10 +38,14 @@ class TrainingLog:
         folder: of the run.
         every: iterations per row.
         loggers: that get the same numbers.
+        keeps_file: whether there is a file; of several processes only the first has one.
     """
 
-    def __init__(self, *, folder: Path, every: int, loggers: Sequence[Logger] = ()) -> None:
+    def __init__(
+        self, *, folder: Path, every: int, loggers: Sequence[Logger] = (), keeps_file: bool = True
+    ) -> None:
         self._path = folder / FILE
+        self._keeps_file = keeps_file
         self._every = every
         self._loggers = tuple(loggers)
         self._sums: dict[str, float] = {}
@@ -54,7 +58,7 @@ class TrainingLog:
             OutputError: the file cannot be read or written.
         """
         self._sums, self._count = dict(state.get("sums", {})), int(state.get("count", 0))
-        if not self._path.exists():
+        if not self._keeps_file or not self._path.exists():
             return
         try:
             text = self._path.read_text()
@@ -94,7 +98,8 @@ class TrainingLog:
         means = {name: total / self._count for name, total in self._sums.items()}
         means["learning_rate"] = step.learning_rate
         self._sums, self._count = {}, 0
-        self._append(iteration, means)
+        if self._keeps_file:
+            self._append(iteration, means)
         for logger in self._loggers:
             logger.write(iteration, {f"training/{name}": value for name, value in means.items()})
 

@@ -1,0 +1,110 @@
+"""What a run of ``ovseg train`` will do, decided and checked before a model is loaded."""
+
+from dataclasses import dataclass
+
+from ovseg.build import build_component, check_component
+from ovseg.dataset import Dataset
+from ovseg.errors import AbsentDataError, ConfigError
+from ovseg.registry import METHODS
+from ovseg.run.plan import Plan, make_plan, said_classes
+from ovseg.run.processes import Processes
+from ovseg.run.training.log import require_loggers
+from ovseg.schema import EvaluateConfig, TrainConfig
+from ovseg.suggest import did_you_mean, listed
+from ovseg.vocabulary import Vocabulary
+
+TRAINING_SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """What is trained on.
+
+    Attributes:
+        dataset: the part that is trained on.
+        said: its classes as the method is told them.
+        batch_size: pictures in each part of a process's batch.
+        evaluation: what is evaluated in between; None for nothing.
+    """
+
+    dataset: Dataset
+    said: Vocabulary
+    batch_size: int
+    evaluation: Plan | None
+
+
+def make_train_plan(settings: TrainConfig, processes: Processes) -> TrainPlan:
+    """Find the data and choose words and evaluators.
+
+    Raises:
+        ConfigError: a node has faults, the method cannot be trained, or the processes are not as many as the
+            config says or cannot share a batch.
+        DataError: the data set is absent or damaged.
+        VocabularyError: the vocabulary is not of the data set's classes.
+    """
+    node = {key: value for key, value in settings.model.items() if key != "weights"}
+    faults = check_component("methods", node, path="model")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    if not hasattr(METHODS.get(node["name"]), "start_training"):
+        raise ConfigError(
+            f"model.name={node['name']}: this method has nothing that is trained (no 'start_training'). "
+            "Choose one that has: model=fcclip."
+        )
+    require_loggers(settings.training.loggers)
+    batch_size = _batch_size(settings, processes)
+    dataset: Dataset = build_component("datasets", _training_node(settings), path="dataset")
+    said, _ = said_classes(dataset.vocabulary, settings.vocabulary)
+    return TrainPlan(dataset, said, batch_size, _evaluation(settings))
+
+
+def _training_node(settings: TrainConfig) -> dict[str, object]:
+    node = dict(settings.dataset)
+    if settings.split is not None:
+        return {**node, "split": settings.split}
+    return {**node, "split": TRAINING_SPLIT} if node.get("split") else node
+
+
+def _batch_size(settings: TrainConfig, processes: Processes) -> int:
+    asked = settings.runtime.devices * settings.runtime.nodes
+    if asked not in (1, processes.count):
+        raise ConfigError(
+            f"runtime.devices={settings.runtime.devices}, runtime.nodes={settings.runtime.nodes}: that is "
+            f"{asked} processes, and torchrun has started {processes.count}. Leave both keys out, or start "
+            "as many."
+        )
+    share = processes.count * settings.training.accumulate
+    if settings.training.batch_size % share:
+        raise ConfigError(
+            f"training.batch_size={settings.training.batch_size}: cannot be shared equally by "
+            f"{processes.count} processes in {settings.training.accumulate} parts each; take a multiple of "
+            f"{share}."
+        )
+    return settings.training.batch_size // share
+
+
+def _evaluation(settings: TrainConfig) -> Plan | None:
+    training = settings.training
+    if not training.evaluate_every:
+        return None
+    try:
+        plan = make_plan(
+            EvaluateConfig(
+                limit=training.evaluate_pictures,
+                model=settings.model,
+                dataset=settings.dataset,
+                evaluator=settings.evaluator,
+                vocabulary=settings.vocabulary,
+                runtime=settings.runtime,
+            )
+        )
+    except AbsentDataError as error:
+        raise AbsentDataError(f"{error} To train without evaluating: training.evaluate_every=0.") from error
+    chosen = (training.best or "").partition("/")[0]
+    if chosen and chosen not in plan.evaluators:
+        raise ConfigError(
+            f"training.best={training.best}: no evaluator '{chosen}' is chosen."
+            f"{did_you_mean(chosen, plan.evaluators)} Write one of {listed(plan.evaluators)}, a slash and "
+            "one of its numbers, as in panoptic_quality/PQ."
+        )
+    return plan

@@ -60,7 +60,7 @@ def columns_of(runs: Sequence[Run], base: int, names: Sequence[str], notes: Note
             for number, group in enumerate(groups.values()):
                 full = title
                 if number:
-                    how = rule_differences(runs[group[0]], runs[first], evaluator)
+                    how = rule_differences(runs[group[0]], runs[first], evaluator, metric)
                     full += " " + _raised(notes.mark(f"By other rules than for {names[first]}: {how}."))
                 column = Column(full, metric, evaluator, is_headline)
                 sources.append(Source(column, tuple(sorted(group))))

@@ -155,12 +155,12 @@ def _per_class(run: Run, index: int, sources: Sequence[Source]) -> dict[str, lis
 
 
 def _with_best(rows: Sequence[MethodRow], sources: Sequence[Source]) -> tuple[MethodRow, ...]:
-    """Mark the best cells of the columns that several methods stand in."""
+    """Mark the best cells of the columns in which methods differ."""
     best = {}
     for source in sources:
         title = source.column.title
         values = [row.cells[title].value for row in rows if title in row.cells]
-        if len(values) > 1:
+        if len(set(values)) > 1:
             best[title] = max(values)
     return tuple(
         replace(

@@ -82,22 +82,25 @@ def check_same_data(runs: Sequence[Run], names: Sequence[str]) -> None:
 def rules(run: Run, evaluator: str, metric: str = "") -> str:
     """What decides a metric besides pictures and classes; equal texts mean equal rules."""
     arguments = {key: value for key, value in _arguments(run, evaluator).items() if key not in _NO_RULE}
-    parts = metric.split("/")
-    by_training = any(part in ("seen", "unseen", "harmonic") for part in parts[1:])
-    seen = list(run.metrics.get("is_seen") or ()) if by_training else None
-    return json.dumps([arguments, seen], sort_keys=True)
+    return json.dumps([arguments, _seen(run, metric)], sort_keys=True)
 
 
-def rule_differences(run: Run, other: Run, evaluator: str) -> str:
-    """How the rules of an evaluator differ from another run's, in words."""
+def rule_differences(run: Run, other: Run, evaluator: str, metric: str) -> str:
+    """How the rules of a metric differ from another run's, in words."""
     ours, theirs = _arguments(run, evaluator), _arguments(other, evaluator)
     keys = [
         key for key in sorted({*ours, *theirs}) if key not in _NO_RULE and ours.get(key) != theirs.get(key)
     ]
     said = [f"{key}={_show(ours.get(key))} instead of {_show(theirs.get(key))}" for key in keys]
-    if list(run.metrics.get("is_seen") or ()) != list(other.metrics.get("is_seen") or ()):
+    if _seen(run, metric) != _seen(other, metric):
         said.append("other classes were seen in training")
     return "; ".join(said)
+
+
+def _seen(run: Run, metric: str) -> list[bool] | None:
+    """Which classes were seen in training, where a metric is over those or over the others; else None."""
+    by_training = metric.endswith(("/seen", "/unseen", "/harmonic"))
+    return [bool(seen) for seen in run.metrics["is_seen"]] if by_training else None
 
 
 def word_differences(run: Run, baseline: Run) -> list[str]:

@@ -88,7 +88,10 @@
         const kinds = [row.is_thing ? "" : "stuff", row.is_seen === null ? "" : row.is_seen ? "seen" : "unseen"];
         name.append(make("span", "kind", kinds.filter(Boolean).join(", ")));
         const group = make("div"), most = Math.max(...row.values.filter((value) => value !== null));
-        row.values.forEach((value, index) => { group.append(bar(value, index, value === most, row.values[base])); });
+        const ranked = Boolean(spread(row.values));
+        row.values.forEach((value, index) => {
+          group.append(bar(value, index, ranked && value === most, row.values[base]));
+        });
         block.append(name, group);
         return block;
       });

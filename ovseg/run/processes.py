@@ -142,7 +142,7 @@ def _noticing_deaths(processes: Processes) -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise StoppedError(
-            f"{processes} cannot reach the others ({str(error).splitlines()[0]}): one has died. {_GOES_ON}"
+            f"{processes} cannot reach the others any more: one has died. {_GOES_ON}"
         ) from error
 
 

@@ -118,7 +118,7 @@ def test_a_process_of_two_dies_and_nothing_is_lost(folder, expected):
 
 
 def test_torchrun_with_two_processes(folder, expected):
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     process = start("output=torchrun/run", "runtime.workers=0", launcher=launcher)
     out, error = process.communicate(timeout=200)
     assert process.returncode == 0, error

@@ -98,12 +98,13 @@ def _without_predictions(runs: Sequence[Run], comparison: Comparison) -> list[st
     lacking = [row.name for run, row in zip(runs, comparison.methods, strict=True) if run.predictions is None]
     if not lacking:
         return []
-    who = "No run has" if len(lacking) == len(runs) else f"{', '.join(lacking)}: this run has"
-    if 1 < len(lacking) < len(runs):
-        who = f"{', '.join(lacking)}: these runs have"
+    if len(lacking) == len(runs):
+        who = "No run has kept predictions"
+    else:
+        who = f"No predictions were kept by {', '.join(lacking)}"
     return [
-        f"{who} kept no predictions, so there is nothing to draw. Evaluate again with predictions=true "
-        "resume=false, then compare again."
+        f"{who}, so there is nothing to draw. Evaluate again with predictions=true resume=false, then compare "
+        "again."
     ]
 
 

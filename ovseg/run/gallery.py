@@ -103,8 +103,8 @@ def _without_predictions(runs: Sequence[Run], comparison: Comparison) -> list[st
     else:
         who = f"No predictions were kept by {', '.join(lacking)}"
     return [
-        f"{who}, so there is nothing to draw. Evaluate again with predictions=true resume=false, then compare "
-        "again."
+        f"{who}, so there is nothing to draw. Evaluate again with predictions=true resume=false, then "
+        "compare again."
     ]
 
 

@@ -8,6 +8,7 @@ from helpers.blocks import words, write_blocks
 from helpers.drawn_runs import Spoil, write_run
 from helpers.fake_command import CommandLineMethod, write_fake
 
+from ovseg.cli.compare import OWN_KEYS
 from ovseg.cli.main import main
 from ovseg.registry import METHODS
 
@@ -124,15 +125,5 @@ def test_one_run_is_not_enough(runs, capsys):
 def test_help_names_every_key(capsys):
     assert main(["compare", "--help"]) == 0
     out = capsys.readouterr().out
-    for key in (
-        "models",
-        "runs",
-        "output",
-        "baseline",
-        "pictures",
-        "digits",
-        "resamples",
-        "dataset.*",
-        "into",
-    ):
+    for key in (*OWN_KEYS, "dataset.*"):
         assert f"\n  {key} " in out

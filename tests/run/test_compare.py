@@ -131,7 +131,7 @@ def test_only_common_pictures_make_differences(made, node, tmp_path):
     metric = build_component(
         "evaluators", {"name": "mean_iou", "resamples": 0}, [Subject(dataset.vocabulary, IS_SEEN)]
     )
-    kept = [key for key in runs[1].records("mean_iou")]
+    kept = list(runs[1].records("mean_iou"))
     assert kept == ["p0", "p2", "p3", "p5"]
     over = [
         point_values(metric.tally([run.records("mean_iou")[key] for key in kept]))["mIoU"] for run in same
@@ -227,7 +227,7 @@ def test_what_cannot_be_compared_says_what_to_do(made, node, tmp_path):
 def test_damaged_and_unfinished_runs(made, tmp_path):
     shutil.copytree(made / "good", tmp_path / "cut")
     (tmp_path / "cut" / "metrics.json").unlink()
-    with pytest.raises(DataError, match="not finished. Run the same 'ovseg evaluate' again"):
+    with pytest.raises(DataError, match=r"not finished\. Run the same 'ovseg evaluate' again"):
         compare(tmp_path / "cut", made / "bad")
     shutil.copytree(made / "good", tmp_path / "torn")
     (tmp_path / "torn" / "per_image.jsonl").write_text("{no json\n")

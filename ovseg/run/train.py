@@ -155,8 +155,10 @@ def _precision(asked: str, device: torch.device) -> Precision:
 def _open(held: ExitStack, folder: Path, settings: TrainConfig) -> None:
     """Take the folder for this run, and see that it can be written to before anything takes long."""
     config = yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True)
-    held.enter_context(opened_run(folder, decisive(settings), config, resume=settings.resume))
-    if not settings.resume:
+    # Without a checkpoint there is nothing to go on with, and so nothing that other settings could spoil.
+    resume = settings.resume and checkpoints.latest(folder) is not None
+    held.enter_context(opened_run(folder, decisive(settings), config, resume=resume))
+    if not resume:
         _clear(folder)
     probe = folder / checkpoints.FOLDER / "probe"
     write_durably(probe, b"")
@@ -206,7 +208,8 @@ def launch(argv: list[str], devices: int, nodes: int) -> int:
     if nodes > 1:
         raise ConfigError(
             f"runtime.nodes={nodes}: start on every node, with the same words: torchrun --nnodes {nodes} "
-            f"--nproc-per-node {devices} --rdzv-backend c10d --rdzv-endpoint FIRST_NODE:29500 -m ovseg train ..."
+            f"--nproc-per-node {devices} --rdzv-backend c10d --rdzv-endpoint FIRST_NODE:29500 -m ovseg train "
+            "..."
         )
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun

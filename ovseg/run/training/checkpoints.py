@@ -10,6 +10,7 @@ import io
 import os
 import pickle
 import random
+import zipfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -171,6 +172,8 @@ def _serialised(content: Mapping[str, Any]) -> memoryview:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if not zipfile.is_zipfile(path):  # what torch reads of other files, it reads as pickles
+            raise OutputError(_damaged(path, "it is cut off, or something else"))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
         raise OutputError(_damaged(path, str(error).partition("\n")[0])) from error
@@ -197,7 +200,7 @@ def _frozen_checksum(module: nn.Module) -> int:
     for _, parameter in sorted(module.named_parameters()):
         if not parameter.requires_grad:
             raw = parameter.detach().cpu().contiguous().flatten().view(torch.uint8)
-            checksum = zlib.crc32(memoryview(raw.numpy()), checksum)
+            checksum = zlib.crc32(raw.numpy().data, checksum)
     return checksum
 
 

@@ -5,9 +5,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from ovseg.errors import OvsegError
 from ovseg.progress import progress
 from ovseg.run.training.checkpoints import (
     BEST,
@@ -19,7 +18,7 @@ from ovseg.run.training.checkpoints import (
     save_checkpoint,
 )
 from ovseg.run.training.engine import DivergedError, Engine, Step
-from ovseg.run.training.evaluation import Examiner, chosen_score
+from ovseg.run.training.evaluation import chosen_score
 from ovseg.run.training.log import TrainingLog, make_loggers
 from ovseg.schema import TrainingConfig
 from ovseg.types import TrainingBatch
@@ -27,6 +26,7 @@ from ovseg.types import TrainingBatch
 logger = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Loader(Protocol):
     """Batches without an end, from any place on."""
 
@@ -40,6 +40,19 @@ class Loader(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go there."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Says how good the weights are; see `ovseg.run.training.evaluation.Examiner`."""
+
+    def scores(self, iteration: int) -> Mapping[str, float]:
+        """Name -> number, after so many iterations."""
+        ...
+
+    def forget(self, iteration: int) -> None:
+        """Scores of later iterations than this will be made again."""
         ...
 
 
@@ -59,7 +72,7 @@ class Course:
     loader: Loader
     folder: Path
     settings: TrainingConfig
-    examiner: Examiner | None = None
+    examiner: Judge | None = None
 
     def run(self) -> None:
         """Train, and write the result.
@@ -141,11 +154,6 @@ class Course:
         log.scores(done, scores)
         found = chosen_score(scores, self.settings.best)
         if found is None:
-            if self.settings.best is not None and self.settings.best not in scores:
-                raise OvsegError(
-                    f"training.best={self.settings.best}: there is no such number. Numbers: "
-                    f"{', '.join(scores)}."
-                )
             return best
         name, value = found
         if self.engine.processes.is_first:

@@ -9,7 +9,7 @@ import importlib.util
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ovseg.errors import ConfigError
 from ovseg.report.files import output_error, write_file
@@ -19,6 +19,7 @@ FILE = "log.csv"
 TENSORBOARD = "tensorboard"
 
 
+@runtime_checkable
 class Logger(Protocol):
     """Takes numbers by their names."""
 

@@ -6,7 +6,7 @@ from ovseg.build import build_component, check_component
 from ovseg.dataset import Dataset
 from ovseg.errors import AbsentDataError, ConfigError
 from ovseg.registry import METHODS
-from ovseg.run.plan import Plan, make_plan, said_classes
+from ovseg.run.plan import Plan, make_plan, said_classes, subject_of
 from ovseg.run.processes import Processes
 from ovseg.run.training.log import require_loggers
 from ovseg.schema import EvaluateConfig, TrainConfig
@@ -100,11 +100,21 @@ def _evaluation(settings: TrainConfig) -> Plan | None:
         )
     except AbsentDataError as error:
         raise AbsentDataError(f"{error} To train without evaluating: training.evaluate_every=0.") from error
-    chosen = (training.best or "").partition("/")[0]
-    if chosen and chosen not in plan.evaluators:
-        raise ConfigError(
-            f"training.best={training.best}: no evaluator '{chosen}' is chosen."
-            f"{did_you_mean(chosen, plan.evaluators)} Write one of {listed(plan.evaluators)}, a slash and "
-            "one of its numbers, as in panoptic_quality/PQ."
-        )
+    if training.best is not None:
+        _require_number(training.best, plan)
     return plan
+
+
+def _require_number(best: str, plan: Plan) -> None:
+    """See that there is a number of this name: an evaluator has them all before its first picture."""
+    subject = subject_of(plan.dataset, [True] * len(plan.said))
+    known = [
+        f"{evaluator}/{metric}"
+        for evaluator, node in plan.evaluators.items()
+        for metric in build_component("evaluators", node, [subject]).compute().values
+    ]
+    if best not in known:
+        raise ConfigError(
+            f"training.best={best}: there is no such number.{did_you_mean(best, known)} Numbers: "
+            f"{listed(known)}."
+        )

@@ -1,5 +1,6 @@
 """The exact training step of the official code on the small FC-CLIP: inputs, weights and what came out."""
 
+import copy
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,7 @@ def golden_targets() -> tuple[Targets, ...]:
     )
 
 
+@cache
 def golden_weights() -> dict[str, Tensor]:
     """The seeded weights of the step under the official names."""
     facts = golden_step().facts
@@ -64,7 +66,12 @@ def golden_weights() -> dict[str, Tensor]:
 
 
 def fresh_method() -> FCCLIP:
-    """The method with the seeded weights of the step."""
+    """The method with the seeded weights of the step, to be trained."""
+    return copy.deepcopy(_method())
+
+
+@cache
+def _method() -> FCCLIP:
     with tempfile.TemporaryDirectory() as folder:
         method = read_golden("tiny").build(Path(folder))
         path = Path(folder) / "weights.pth"

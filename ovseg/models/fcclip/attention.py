@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ovseg.models.common.linear import linear
+from ovseg.models.fcclip.initial import xavier
 
 
 class MultiHeadAttention(nn.Module):
@@ -26,6 +27,7 @@ class MultiHeadAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
         nn.init.xavier_uniform_(self.in_proj_weight)
+        xavier(self.out_proj)
 
     def forward(
         self,

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ovseg.models.common.linear import linear
+from ovseg.models.fcclip.initial import star, xavier
 
 QUERIES_PER_SLICE = 1024
 """Queries whose places are worked out together: their arrays stay in the cache."""
@@ -40,6 +41,10 @@ class DeformableAttention(nn.Module):
         self.attention_weights = nn.Linear(dim, heads * levels * points)
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
+        star(self.sampling_offsets, heads=heads, levels=levels, points=points)
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        xavier(self.value_proj, self.output_proj)
 
     def forward(
         self,

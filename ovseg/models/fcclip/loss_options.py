@@ -48,8 +48,7 @@ class LossOptions:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not low <= value <= high or (key == "points" and value != int(value)):
                 raise ConfigError(f"fcclip: the training option {key}={value} must be {what}.")
-        if "points" in given:
-            given["points"] = int(given["points"])
+            given[key] = int(value) if key == "points" else float(value)
         return cls(**given)
 
     def criterion(self) -> Criterion:
@@ -69,4 +68,4 @@ def _ranges(key: str) -> tuple[float, float, str]:
         return 1.0, 100.0, "in 1..100"
     if key == "points":
         return 1.0, float(1 << 20), "a whole number in 1..1048576"
-    return 0.0, float("inf"), "a number of at least 0"
+    return 0.0, 1e6, "in 0..1000000"

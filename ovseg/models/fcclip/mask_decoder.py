@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ovseg.models.common.linear import mlp
 from ovseg.models.fcclip.attention import MultiHeadAttention, Perceptron, sine_positions
+from ovseg.models.fcclip.initial import xavier
 from ovseg.models.fcclip.pixel_decoder import DecodedPixels
 from ovseg.models.fcclip.recompute import apply_layer
 from ovseg.types import MaskProposals
@@ -34,6 +35,7 @@ class DecoderLayer(nn.Module):
         self.linear1 = nn.Linear(dim, ffn)
         self.linear2 = nn.Linear(ffn, dim)
         self.ffn_norm = nn.LayerNorm(dim)
+        xavier(self.linear1, self.linear2, keep_bias=True)
 
     def forward(
         self,

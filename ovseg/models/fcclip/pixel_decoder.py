@@ -19,6 +19,7 @@ from ovseg.models.common.group_norm import group_norm
 from ovseg.models.common.linear import linear, mlp
 from ovseg.models.fcclip.attention import sine_positions
 from ovseg.models.fcclip.deformable_attention import DeformableAttention
+from ovseg.models.fcclip.initial import caffe, xavier
 from ovseg.models.fcclip.recompute import apply_layer
 
 GROUPS = 32
@@ -47,6 +48,7 @@ class EncoderLayer(nn.Module):
         self.linear1 = nn.Linear(dim, ffn)
         self.linear2 = nn.Linear(ffn, dim)
         self.norm2 = nn.LayerNorm(dim)
+        xavier(self.linear1, self.linear2, keep_bias=True)
 
     def forward(
         self,
@@ -71,6 +73,7 @@ class NormedConv(nn.Module):
         self.relu = relu
         self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.GroupNorm(GROUPS, outputs)
+        caffe(self.conv)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         """Convolve, normalise, clip."""
@@ -106,6 +109,8 @@ class PixelDecoder(nn.Module):
         self.output = NormedConv(dim, dim, kernel=3, relu=True)
         self.mask_features = nn.Conv2d(dim, dim, 1)
         nn.init.normal_(self.level_embed)
+        xavier(*(conv for conv, _ in cast(Sequence[tuple[nn.Conv2d, nn.GroupNorm]], self.input_proj)))
+        caffe(self.mask_features)
 
     def forward(
         self, pyramid: Mapping[int, Float[Tensor, "b _ _ _"]], *, recompute: bool = False

@@ -172,8 +172,8 @@ class FCCLIPTraining(nn.Module):
         if wrong.any():
             raise DataError(
                 f"A training picture has the class index {int(labels[wrong][0])}; the vocabulary "
-                f"'{self.vocabulary.name}' has {len(self.vocabulary)} classes, counted from 0. Train with the "
-                "vocabulary of the data set."
+                f"'{self.vocabulary.name}' has {len(self.vocabulary)} classes, counted from 0. Train with "
+                "the vocabulary of the data set."
             )
 
 

@@ -78,7 +78,9 @@ class TrainingLoader:
         self._places.start = self.position
         for collated in self._loader:
             if isinstance(collated, DataError):
-                raise collated
+                # Not itself: an error that this frame holds is in a circle with it, and workers of a loader
+                # that is only freed with a circle take five seconds to end.
+                raise DataError(str(collated))
             self._tell(collated.faults)
             self.position += 1
             yield batch_of(collated, self._device)

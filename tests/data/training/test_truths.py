@@ -137,6 +137,14 @@ def test_a_map_that_is_another_picture_s(tmp_path):
         segments_of(COCOPanoptic(root=tmp_path), 0)
 
 
+def test_coco_s_instances_are_not_read(tmp_path):
+    dataset = small_coco(tmp_path)
+    dataset.instances_file.write_text("not even JSON")
+    with pytest.raises(DataError, match="is no whole JSON file"):
+        dataset.truth(0)
+    assert len(segments_of(dataset, 0)[1]) == 3
+
+
 @pytest.mark.skipif(not COCO_MINI.is_dir(), reason="coco_mini is not there")
 def test_real_pictures():
     dataset = COCOPanoptic(root=COCO_MINI)

@@ -307,6 +307,8 @@ def _parameters(part: Part) -> dict[str, _Parameter]:
     Raises:
         PluginError: the signature cannot serve as a schema.
     """
+    if inspect.isclass(part) and part.__init__.__module__ == "torch.nn.modules.module":
+        return {}  # a module without a constructor of its own takes nothing
     hints = get_type_hints(part.__init__ if inspect.isclass(part) else part, include_extras=True)
     found = {}
     for name, parameter in inspect.signature(part).parameters.items():

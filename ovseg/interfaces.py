@@ -147,6 +147,16 @@ class MaskGenerator(Protocol):
 class PromptableMaskGenerator(MaskGenerator, Protocol):
     """A mask generator with eyes of its own, which looks at a picture once and answers many prompts."""
 
+    @property
+    def input_side(self) -> int:
+        """Long side of a picture in its network input, in pixels; prompts are given in this frame."""
+        ...
+
+    @property
+    def mask_prompt_side(self) -> int:
+        """Side of the square maps that it takes as mask prompts."""
+        ...
+
     def encode(self, image: Image) -> Features:
         """Its own features of a picture at any size; `image_size` is the part of its input that shows it."""
         ...
@@ -200,6 +210,7 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
 class Training(Protocol):
     """A method while it is trained: an `nn.Module` whose forward gives the losses of a batch.
 

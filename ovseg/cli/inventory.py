@@ -79,7 +79,7 @@ def models() -> Table:
 def parts(kind: str) -> Table:
     """The registered parts of a kind, and the configs that use each."""
     registry = REGISTRIES[kind]
-    group = f"model/{registry.kind.replace(' ', '_')}"
+    group = PART_GROUPS.get(kind, f"model/{registry.kind.replace(' ', '_')}")
     users: dict[str, list[str]] = {}
     for file in config_files(group):
         users.setdefault(str(file.content.get("name")), []).append(file.name)
@@ -191,9 +191,13 @@ def weights() -> Table:
     )
 
 
+PART_GROUPS = {"last_blocks": "model/backbone/last_block"}
+"""Registry -> the config group of its parts, where it is not named after the kind."""
+
 KINDS: Mapping[str, Callable[[], Table]] = {
     "models": models,
     "backbones": lambda: parts("backbones"),
+    "last_blocks": lambda: parts("last_blocks"),
     "mask_generators": lambda: parts("mask_generators"),
     "classifiers": lambda: parts("classifiers"),
     "datasets": datasets,

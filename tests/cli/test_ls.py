@@ -39,7 +39,7 @@ def test_every_kind_is_listed(capsys):
     assert list(everything) == list(KINDS)
     assert [row["name"] for row in everything["models"]] == config_groups()["model"]
     assert [row["name"] for row in everything["datasets"]] == config_groups()["dataset"]
-    for kind in ("backbones", "mask_generators", "classifiers", "evaluators"):
+    for kind in ("backbones", "last_blocks", "mask_generators", "classifiers", "evaluators"):
         assert [row["name"] for row in everything[kind]] == list(REGISTRIES[kind].names())
     assert [row["name"] for row in everything["vocabularies"]] == list(vocabulary_names())
     assert [row["name"] for row in everything["weights"]] == list(ZOO)
@@ -132,7 +132,7 @@ def test_an_unknown_kind(capsys):
     assert main(["ls", "model"]) == 1
     assert capsys.readouterr().err == (
         "ovseg: 'ovseg ls' knows no 'model'. Did you mean 'models'? Known: models, backbones, "
-        "mask_generators, classifiers, datasets, vocabularies, evaluators, weights.\n"
+        "last_blocks, mask_generators, classifiers, datasets, vocabularies, evaluators, weights.\n"
     )
 
 

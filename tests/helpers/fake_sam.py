@@ -24,6 +24,8 @@ class BoxDrawer(nn.Module):
         self.prompts: list[MaskPrompts] = []
         self.pictures: list[tuple[int, ...]] = []
 
+    input_side, mask_prompt_side = 1024, 256
+
     def encode(self, image: Image) -> Features:
         """An attention of random numbers, the same for every picture."""
         self.pictures.append(image.shape[:2])

@@ -57,6 +57,16 @@ class Sam(nn.Module):
         self.mask_prompt = mask_prompt
         self.requires_grad_(False).eval()
 
+    @property
+    def input_side(self) -> int:
+        """Side of the network input in pixels."""
+        return self.size.image_size
+
+    @property
+    def mask_prompt_side(self) -> int:
+        """Side of mask prompts, and of the masks that are the answers: a quarter of the input's."""
+        return 4 * (self.size.image_size // PATCH)
+
     @torch.no_grad()
     def encode(self, image: Image) -> Features:
         """Look at a picture.
@@ -79,8 +89,8 @@ class Sam(nn.Module):
 
         Args:
             features: of one picture, from `encode`.
-            prompts: points and boxes in pixels of the network input; masks as logits on a grid of a quarter
-                of its side (256 for the published sizes).
+            prompts: points and boxes in pixels of the network input; masks as logits on a grid of
+                `mask_prompt_side` (256 for the published sizes).
 
         Returns:
             Logits (1, n, m, m) and scores (1, n); `enlarge` brings them to the picture.
@@ -95,8 +105,7 @@ class Sam(nn.Module):
             )
         given = (prompts.points, prompts.boxes, prompts.masks)
         count = next(len(prompt) for prompt in given if prompt is not None)
-        side = 4 * (self.size.image_size // PATCH)
-        logits = features.dense.new_empty(1, count, side, side)
+        logits = features.dense.new_empty(1, count, self.mask_prompt_side, self.mask_prompt_side)
         scores = features.dense.new_empty(1, count)
         at_once = CPU_PROMPTS if logits.device.type == "cpu" else GPU_PROMPTS
         for start in range(0, count, at_once):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovseg.interfaces import PromptableMaskGenerator
 from ovseg.models.common.pixels import PixelScores
-from ovseg.models.trident.prompts import INPUT_SIDE, region_prompts
+from ovseg.models.trident.prompts import region_prompts
 from ovseg.models.trident.refinement import Labelled, at_picture, class_masks, refine
 from ovseg.models.trident.regions import Regions, split_regions
 from ovseg.types import NOTHING, Features, MaskProposals
@@ -76,6 +76,7 @@ def draw(
     prompts = region_prompts(
         regions,
         picture,
+        generator,
         coarse_threshold=rules.coarse_threshold,
         mask_prompt_scale=rules.mask_prompt_scale,
     )
@@ -89,7 +90,7 @@ def draw(
         regions=regions,
         quality=quality,
         kept=kept,
-        masks=small_masks(proposals, features.image_size),
+        masks=small_masks(proposals, features.image_size, side=generator.input_side),
     )
 
 
@@ -129,10 +130,10 @@ def failed_pixels(
     return dropped[places.long()]
 
 
-def small_masks(proposals: MaskProposals, image_size: tuple[int, int]) -> Bool[Tensor, "n y x"]:
-    """The masks of a picture on the generator's own grid, without what pads its input."""
+def small_masks(proposals: MaskProposals, image_size: tuple[int, int], *, side: int) -> Bool[Tensor, "n y x"]:
+    """The masks of a picture on the generator's own grid, without what pads its input of a `side`."""
     logits = proposals.logits[0]
-    height, width = (-(-side * logits.shape[-1] // INPUT_SIDE) for side in image_size)
+    height, width = (-(-side * logits.shape[-1] // side) for side in image_size)
     return logits[:, :height, :width] > 0
 
 

@@ -10,16 +10,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ovseg.interfaces import PromptableMaskGenerator
 from ovseg.models.trident.regions import Regions
 from ovseg.types import MaskPrompts
 
-INPUT_SIDE = 1024
-MASK_SIDE = 256
-"""Long sides of a picture in SAM's input and in its mask prompts, in pixels."""
-
 
 def region_prompts(
-    regions: Regions, picture: tuple[int, int], *, coarse_threshold: float, mask_prompt_scale: float
+    regions: Regions,
+    picture: tuple[int, int],
+    generator: PromptableMaskGenerator,
+    *,
+    coarse_threshold: float,
+    mask_prompt_scale: float,
 ) -> MaskPrompts:
     """One prompt per region, in the order of the regions; there must be one.
 
@@ -29,15 +31,21 @@ def region_prompts(
     Args:
         regions: on a map that covers the picture.
         picture: (height, width) in pixels.
+        generator: that the prompts are for.
         coarse_threshold: probabilities up to here are 0 in the mask prompts.
         mask_prompt_scale: factor on the others.
     """
     height, width = regions.places.shape
-    frame = input_size((height, width), INPUT_SIDE)
+    frame = input_size((height, width), generator.input_side)
+    side = generator.mask_prompt_side
     scale = torch.tensor([frame[1] / width, frame[0] / height], device=regions.places.device)
     mask_of_class = {
         label: mask_prompt(
-            likely, input_size(picture, MASK_SIDE), threshold=coarse_threshold, scale=mask_prompt_scale
+            likely,
+            input_size(picture, side),
+            side=side,
+            threshold=coarse_threshold,
+            scale=mask_prompt_scale,
         )
         for label, likely in regions.probabilities.items()
     }
@@ -49,15 +57,15 @@ def region_prompts(
 
 
 def mask_prompt(
-    likely: Float[Tensor, "h w"], size: tuple[int, int], *, threshold: float, scale: float
-) -> Float[Tensor, "256 256"]:
-    """The probabilities of a class as a mask prompt, zero-padded at the right and below.
+    likely: Float[Tensor, "h w"], size: tuple[int, int], *, side: int, threshold: float, scale: float
+) -> Float[Tensor, "side side"]:
+    """The probabilities of a class, resized to `size`, as a mask prompt, zero-padded at the right and below.
 
     SAM reads mask prompts as logits, in which this says hardly anything: 0 to `scale`.
     """
     resized = F.interpolate(likely[None, None], size=size, mode="bilinear")[0, 0]
     faint = torch.where(resized > threshold, resized * scale, 0.0)
-    return F.pad(faint, (0, MASK_SIDE - size[1], 0, MASK_SIDE - size[0]))
+    return F.pad(faint, (0, side - size[1], 0, side - size[0]))
 
 
 def input_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:

@@ -243,10 +243,6 @@ class Targets:
     labels: Int[Tensor, " n"]
     masks: Bool[Tensor, "n h w"]
 
-    def __post_init__(self) -> None:
-        if len(self.labels) != len(self.masks):
-            raise ValueError(f"Targets: {len(self.labels)} labels and {len(self.masks)} masks.")
-
 
 @dataclass(frozen=True)
 class TrainingBatch:

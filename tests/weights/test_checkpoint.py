@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ovseg.errors import WeightsError
-from ovseg.weights.checkpoint import load_strict, read_state_dict
+from ovseg.weights.checkpoint import load_strict, read_beside, read_state_dict
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.0, -1.0])}
 
@@ -292,3 +292,31 @@ def test_the_likely_cause_is_said(model, file, says):
     with pytest.raises(WeightsError) as error:
         load_strict(model, file.state_dict(), source="x")
     assert says in str(error.value).split("\n")[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"model": WEIGHTS, "notes": {"epoch": 3, "names": ["a"]}}, {"epoch": 3, "names": ["a"]}),
+        ({"model": WEIGHTS}, None),
+        (WEIGHTS, None),
+        ([1, 2], None),
+    ],
+)
+def test_what_stands_beside_the_weights(tmp_path: Path, content: object, expected: object) -> None:
+    path = tmp_path / "file.pth"
+    torch.save(content, path)
+    assert read_beside(path, "notes") == expected
+
+
+def test_other_kinds_of_files_have_nothing_beside_the_weights(tmp_path: Path) -> None:
+    save_file(WEIGHTS, tmp_path / "file.safetensors")
+    torch.save({"model": WEIGHTS, "notes": 1}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert read_beside(tmp_path / "file.safetensors", "notes") is None
+    assert read_beside(tmp_path / "old.pth", "notes") is None
+
+
+def test_code_beside_the_weights_is_refused_too(tmp_path: Path) -> None:
+    torch.save({"model": WEIGHTS, "notes": RunsCode()}, tmp_path / "file.pth")
+    with pytest.raises(WeightsError, match="Reading it could run code"):
+        read_beside(tmp_path / "file.pth", "notes")

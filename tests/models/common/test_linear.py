@@ -236,3 +236,16 @@ def test_best_of_leaves_out_the_first_run(monkeypatch: pytest.MonkeyPatch) -> No
     runs = []
     assert module.best_of(lambda: runs.append(1), repeats=3) == 2.0
     assert len(runs) == 4
+
+
+@pytest.mark.parametrize("rows", [3, 600])
+def test_under_autocast_layers_follow_it(rows: int) -> None:
+    """Inputs of one layer are what autocast made of the layer before, whatever the weights' format is."""
+    x, weight, bias = torch.randn(rows, 32), torch.randn(32, 32) / 6, torch.randn(32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y = linear(linear(x, weight, bias, "relu"), weight, bias)
+        z = mlp(x, (weight, bias), (weight, bias), "relu")
+    assert y.dtype == torch.bfloat16
+    expected = (x @ weight.T + bias).relu() @ weight.T + bias
+    assert (y.float() - expected).abs().max() < 0.1
+    assert (z.float() - expected).abs().max() < 0.1

@@ -92,8 +92,7 @@ class Engine:
             self.module.compile()
         self._wrapped: nn.Module = self.module
         if processes.count > 1:
-            # Buffers are constants of frozen parts; sending them from process to process takes time.
-            self._wrapped = DistributedDataParallel(self.module, broadcast_buffers=False)
+            self._wrapped = DistributedDataParallel(self.module)
 
     def step(self, iteration: int, parts: Sequence[TrainingBatch]) -> Step:
         """Train on the pictures of one iteration.

@@ -96,8 +96,14 @@ def markdown(comparison: Comparison, digits: int) -> str:
     parts = [
         f"# {_markdown(comparison.dataset)}: {_markdown(', '.join(row.name for row in comparison.methods))}",
         _markdown_table(head, values),
-        f"## Difference to {_markdown(comparison.baseline)}",
-        _markdown_table(["method", *titles], differences),
+        *(
+            [
+                f"## Difference to {_markdown(comparison.baseline)}",
+                _markdown_table(["method", *titles], differences),
+            ]
+            if any(cell.difference for row in others for cell in row.cells.values())
+            else []
+        ),
         explanation(comparison),
         *(f"- {f'({note.mark}) ' if note.mark else ''}{_markdown(note.text)}" for note in comparison.notes),
         "## Protocol",

@@ -54,7 +54,8 @@ GROUPS
 Flags
   --cfg job       print the composed config instead of running (--resolve: with interpolations resolved)
   -m              run once per combination of values with commas; hydra/launcher=joblib or submitit_slurm
-                  (pip install 'ovseg[launchers]') run them beside each other or on a cluster
+                  (pip install 'ovseg[launchers]') run them beside each other or on a cluster; on a cluster
+                  give hydra.sweep.dir=FOLDER, one that all machines see
   --config-dir D  also look for YAML of your own in the folder D
   --hydra-help    everything else that Hydra can do
 

@@ -1,11 +1,15 @@
 """A verb whose arguments are a Hydra config: composes, runs the task, says Hydra's errors in one message."""
 
 import os
+import shutil
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -44,7 +48,7 @@ def run_verb(verb: str, usage: str, argv: Sequence[str], task: Task) -> int:
     if "--help" in argv or "-h" in argv:
         print(usage.replace("GROUPS", _groups()))
         return 0
-    codes: list[int] = []
+    codes = _ExitCodes(tempfile.mkdtemp(prefix="ovseg-"))
     errors: list[OvsegError] = []
 
     started = False
@@ -53,11 +57,11 @@ def run_verb(verb: str, usage: str, argv: Sequence[str], task: Task) -> int:
         nonlocal started
         started = True
         try:
-            codes.append(task(config))
+            codes.add(task(config))
         except OvsegError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN and os.environ.get("OVSEG_DEBUG") != "1":
                 print(f"ovseg: job {HydraConfig.get().job.num}: {error}", file=sys.stderr)
-                codes.append(error.exit_code)
+                codes.add(error.exit_code)
             else:
                 # Raised below: passing through Hydra it would gain a second, less clear message.
                 errors.append(error)
@@ -78,9 +82,28 @@ def run_verb(verb: str, usage: str, argv: Sequence[str], task: Task) -> int:
             raise ConfigError(f"{error}{hint}") from error
         except SystemExit as stop:  # argparse, after it has printed
             return stop.code if isinstance(stop.code, int) else 0
+        finally:
+            largest = codes.taken()
     if errors:
         raise errors[0]
-    return max(codes, default=0)
+    return largest
+
+
+@dataclass(frozen=True)
+class _ExitCodes:
+    """Codes of jobs, some of which a launcher may run in other processes: each puts a file into a folder."""
+
+    folder: str
+
+    def add(self, code: int) -> None:
+        with suppress(OSError):  # a job on another machine, which does not see the folder
+            Path(self.folder, uuid4().hex).write_text(str(code))
+
+    def taken(self) -> int:
+        """The largest; the folder goes."""
+        codes = [int(file.read_text()) for file in Path(self.folder).iterdir()]
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return max(codes, default=0)
 
 
 def _groups() -> str:

@@ -12,8 +12,6 @@ import torch
 import yaml
 
 from ovseg.build import build_component
-from ovseg.config import compose_config, strict
-from ovseg.errors import ConfigError
 from ovseg.interfaces import Method, Precision
 from ovseg.report.files import write_file
 from ovseg.report.scores import markdown, print_scores
@@ -25,7 +23,7 @@ from ovseg.run.metrics import Numbers, scores_json, write_metrics
 from ovseg.run.opened_run import opened_run
 from ovseg.run.plan import Plan, subject_of
 from ovseg.run.processes import Processes, joined
-from ovseg.run.published import Published, comparable, published_row
+from ovseg.run.published import published_for
 from ovseg.run.run_folder import FORMAT, METRICS, REPORT
 from ovseg.schema import EvaluateConfig
 from ovseg.vocabulary import is_seen
@@ -92,7 +90,9 @@ def run_evaluation(
             "classes": [entry.name for entry in plan.dataset.vocabulary.classes],
             "is_thing": [entry.is_thing for entry in plan.dataset.vocabulary.classes],
             "is_seen": list(seen),
-            "published": _published(settings, plan, choices),
+            "published": published_for(
+                settings, choices.model, choices.dataset, names=plan.names, evaluators=list(plan.evaluators)
+            ),
             "time": _time(numbers, device, started, time.monotonic() - start),
         }
         write_file(folder / REPORT, markdown(metrics).encode())
@@ -174,27 +174,6 @@ def _decisive(declared: Mapping[str, Any], *, keep: bool) -> dict[str, Any]:
         "method": declared["method"],
         "predictions": keep,
     }
-
-
-def _published(settings: EvaluateConfig, plan: Plan, choices: Choices) -> Published:
-    """Published values, if this run has the settings that they were published with."""
-    row = published_row(choices.model, choices.dataset)
-    if row is None or settings.limit is not None or plan.names != row["names"]:
-        return {}
-    try:
-        plain = strict(
-            compose_config("evaluate", [f"model={choices.model}", f"dataset={choices.dataset}"]),
-            EvaluateConfig,
-        )
-    except ConfigError:
-        return {}
-    same = (
-        plain.model == settings.model
-        and plain.dataset.get("split") == settings.dataset.get("split")
-        and plain.vocabulary == settings.vocabulary
-        and plain.tasks == settings.tasks
-    )
-    return comparable(row, list(plan.evaluators)) if same else {}
 
 
 def _time(numbers: Numbers, device: str, started: datetime, wall_seconds: float) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def measuring(yardstick: Yardstick, workers: int) -> Iterator[Submit]:
     Raises:
         OvsegError: a worker has died (from inside the block, when a result is asked for).
     """
-    if workers == 0:
+    if workers == 0 or _has_foreign_start_method():
         yield lambda index, prediction: _done(measure(yardstick, index, prediction))
         return
     method = "forkserver" if sys.platform == "linux" else "spawn"
@@ -130,6 +130,14 @@ def measuring(yardstick: Yardstick, workers: int) -> Iterator[Submit]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _has_foreign_start_method() -> bool:
+    """Whether this is a worker of joblib, whose own way to start processes its children do not know."""
+    return multiprocessing.get_start_method(allow_none=True) not in (
+        None,
+        *multiprocessing.get_all_start_methods(),
+    )
 
 
 def pack(prediction: Prediction) -> Packed:

@@ -6,6 +6,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ovseg.config import compose_config, strict
+from ovseg.schema import EvaluateConfig
+
 Published = dict[str, dict[str, Any]]
 """Metric -> ``value``, ``source`` and the ``evaluator`` that it is compared with."""
 
@@ -29,6 +32,30 @@ def comparable(row: Mapping[str, Any], evaluators: Sequence[str]) -> Published:
         if evaluator in evaluators
         for metric, value in values.items()
     }
+
+
+def published_for(
+    settings: EvaluateConfig, model: str, dataset: str, *, names: str | None, evaluators: Sequence[str]
+) -> Published:
+    """The published values of a config, if a run has the settings that they were published with.
+
+    Args:
+        settings: of the run; the precision may be another one.
+        model, dataset: the options of these groups that it was composed from.
+        names: the variant of the built-in list that the method is told.
+        evaluators: of the run.
+    """
+    row = published_row(model, dataset)
+    if row is None or settings.limit is not None or names != row["names"]:
+        return {}
+    official = strict(compose_config("evaluate", [f"model={model}", f"dataset={dataset}"]), EvaluateConfig)
+    same = (
+        official.model == settings.model
+        and official.dataset.get("split") == settings.dataset.get("split")
+        and official.vocabulary == settings.vocabulary
+        and official.tasks == settings.tasks
+    )
+    return comparable(row, evaluators) if same else {}
 
 
 @cache

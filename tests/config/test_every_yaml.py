@@ -5,10 +5,10 @@ from functools import cache
 import pytest
 from omegaconf import OmegaConf
 
-from ovseg.build import check_component
+from ovseg.build import build_component, check_component
 from ovseg.config import compose_config, conf_dir, config_groups, strict
 from ovseg.config import compose_model as compose_model_anew
-from ovseg.schema import SCHEMAS, PredictConfig
+from ovseg.schema import SCHEMAS, EvaluateConfig, PredictConfig
 from ovseg.vocabulary import load_vocabulary
 
 GIVEN = ["input=a.jpg", "output=out"]
@@ -21,6 +21,8 @@ PARTS = {
     "model/mask_generator": "mask_generators",
     "model/classifier": "classifiers",
 }
+
+EVALUATION = {"dataset", "evaluator"}
 
 
 # Composing takes a quarter of a second; nobody here changes what comes out.
@@ -36,12 +38,17 @@ def composed(*overrides):
     return strict(compose_config("predict", [*GIVEN, *overrides]), PredictConfig)
 
 
+@cache
+def evaluated(*overrides):
+    return strict(compose_config("evaluate", overrides), EvaluateConfig)
+
+
 def test_every_root_has_a_schema():
     assert set(SCHEMAS) == set(ROOTS)
 
 
 def test_every_group_is_covered_here():
-    assert set(GROUPS) == {"model", "vocabulary", "runtime", "recipe", "experiment", *PARTS}
+    assert set(GROUPS) == {"model", "vocabulary", "runtime", "recipe", "experiment", *PARTS, *EVALUATION}
 
 
 @pytest.mark.parametrize("name", options("model"))
@@ -65,6 +72,37 @@ def test_vocabularies(name):
     settings = composed(f"vocabulary={name}").vocabulary
     assert settings.name == name
     assert len(load_vocabulary(settings.name, names=settings.names, templates=settings.templates)) > 1
+
+
+@pytest.mark.parametrize("name", options("dataset"))
+def test_datasets(name):
+    settings = evaluated(f"dataset={name}", *(["dataset.root=x"] if name == "folder" else []))
+    assert check_component("datasets", settings.dataset, path="dataset") == []
+    if name == "folder":
+        assert settings.vocabulary.name is None
+    else:
+        own = build_component("datasets", settings.dataset).vocabulary
+        assert settings.vocabulary.name == own.name
+        said = load_vocabulary(settings.vocabulary.name, names=settings.vocabulary.names)
+        assert [entry.id for entry in said.classes] == [entry.id for entry in own.classes]
+
+
+@pytest.mark.parametrize("name", options("evaluator"))
+def test_evaluators(name):
+    nodes = dict(evaluated(f"evaluator=[{name}]").evaluator)
+    assert nodes.pop("auto", False) == (name == "auto")
+    assert set(nodes) == (set(options("evaluator")) - {"auto"} if name == "auto" else {name})
+    for node in nodes.values():
+        assert check_component("evaluators", node, path="evaluator") == []
+
+
+def test_a_data_set_brings_the_method_s_settings():
+    assert evaluated("model=fcclip", "dataset=cityscapes").model["short_side"] == 1024
+    assert evaluated("model=fcclip", "dataset=voc20").tasks == ["semantic"]
+    assert evaluated("model=fcclip", "dataset=ade20k").tasks is None
+    trident = evaluated("model=trident_h14", "dataset=voc21")
+    assert (trident.vocabulary.names, trident.vocabulary.templates) == ("trident", "imagenet")
+    assert evaluated("model=trident", "dataset=voc21", "recipe=none").vocabulary.names == "fcclip"
 
 
 @pytest.mark.parametrize("name", options("runtime"))

@@ -1,6 +1,7 @@
 """A small data set of coloured blocks that `FakeMethod` gets partly right."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,11 @@ def words(root: Path) -> list[str]:
         "dataset.panoptic=panoptic.json",
         "dataset.classes=null",
     ]
+
+
+def die(prediction: object, truth: object) -> None:
+    """An evaluator that takes its process with it."""
+    os._exit(3)
 
 
 def without_times(folder: Path) -> str:

@@ -110,6 +110,26 @@ def test_autocast_to_bf16(shared: FCCLIPTraining, recompute: bool) -> None:
         assert parameter.grad.isfinite().all()
 
 
+def kept_bytes(training: FCCLIPTraining) -> int:
+    """What the forward pass leaves for the backward pass, parameters not counted."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        losses = training(batch(1))
+    own = {parameter.untyped_storage().data_ptr() for parameter in training.parameters()}
+    assert losses
+    return sum(size for place, size in kept.items() if place not in own)
+
+
+def test_recomputing_keeps_less(shared: FCCLIPTraining) -> None:
+    assert kept_bytes(fresh_training(points=64, recompute=True)) < 0.5 * kept_bytes(shared)
+
+
 def test_every_trained_parameter_has_a_gradient_even_without_targets() -> None:
     training = fresh_training(points=16)
     empty = Targets(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 64, 96, dtype=torch.bool))

@@ -342,7 +342,7 @@ class TrainConfig:
         """What is wrong with the values, one line per key."""
         processes = self.runtime.devices * self.runtime.nodes
         share = processes * self.training.accumulate
-        if self.training.batch_size % share:
+        if share > 0 and self.training.batch_size % share:
             return [
                 f"training.batch_size={self.training.batch_size}: cannot be shared equally by {processes} "
                 f"devices in {self.training.accumulate} parts each; take a multiple of {share}"

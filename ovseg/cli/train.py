@@ -8,10 +8,8 @@ from omegaconf import DictConfig
 
 from ovseg.cli.evaluate import chosen
 from ovseg.cli.hydra_verb import run_verb
-from ovseg.config import config_groups, strict
-from ovseg.errors import ConfigError
+from ovseg.config import strict
 from ovseg.schema import TrainConfig
-from ovseg.suggest import listed
 
 HELP = r"""ovseg train: a method's published training, on its data set or on yours.
 
@@ -88,16 +86,11 @@ def _train_composed(config: DictConfig, argv: Sequence[str]) -> int:
     """Inside a run of Hydra.
 
     Raises:
-        ConfigError: there is no training for the model, or a key is not known.
+        ConfigError: a key or an option is not known.
     """
     model, dataset = chosen("model"), chosen("dataset")
     for group in ("vocabulary", "recipe"):
         chosen(group)
-    if chosen("training") is None:
-        raise ConfigError(
-            f"model={model}: conf/training has no recipe for this method. Choose a model of a method that is "
-            f"trained ({listed(config_groups().get('training', ()))}), or write training=OPTION."
-        )
     return train(strict(config, TrainConfig), default_folder=f"runs/train/{dataset}/{model}", argv=argv)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ovseg.build import build_component, check_component
 from ovseg.dataset import Dataset
-from ovseg.errors import AbsentDataError, ConfigError
+from ovseg.errors import AbsentDataError, ConfigError, DataError
 from ovseg.registry import METHODS
 from ovseg.run.plan import Plan, make_plan, said_classes, subject_of
 from ovseg.run.processes import Processes
@@ -53,7 +53,13 @@ def make_train_plan(settings: TrainConfig, processes: Processes) -> TrainPlan:
         )
     require_loggers(settings.training.loggers)
     batch_size = _batch_size(settings, processes)
-    dataset: Dataset = build_component("datasets", _training_node(settings), path="dataset")
+    part = _training_node(settings)
+    dataset: Dataset = build_component("datasets", part, path="dataset")
+    if not dataset.keys:
+        raise DataError(
+            f"There is no picture to train on in the part '{part.get('split', '')}' of the "
+            "data set. 'ovseg check data' looks for what is missing; split=NAME chooses another part."
+        )
     said, _ = said_classes(dataset.vocabulary, settings.vocabulary)
     return TrainPlan(dataset, said, batch_size, _evaluation(settings))
 

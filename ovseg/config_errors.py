@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -57,15 +58,22 @@ def _grammar_fault(error: OverrideParseException) -> str:
 
 def _missing_option(error: MissingConfigException) -> ConfigError:
     path = PurePosixPath(error.missing_cfg_file or "")
-    if error.options is None:
+    group = str(path.parent)
+    known = sorted(_options(group) if error.options is None else error.options)
+    if not known:
         return ConfigError(str(error).strip())
-    group, known = str(path.parent), sorted(error.options)
     where = re.match(r"In '([^']+)'", str(error))
     asked_by = f" (asked for in {where[1]}.yaml)" if where and "/" in where[1] else ""
     return ConfigError(
         f"{group}={path.name}: there is no such option{asked_by}.{did_you_mean(path.name, known)} "
         f"Options of {group}: {listed(known)}."
     )
+
+
+def _options(group: str) -> list[str]:
+    """What Hydra itself leaves out where a list of options was asked for."""
+    session = GlobalHydra.instance()
+    return session.config_loader().get_group_options(group) if session.is_initialized() else []
 
 
 def _unknown_key(key: str, known: tuple[str, ...]) -> ConfigError:

@@ -72,7 +72,8 @@ def run_verb(verb: str, usage: str, argv: Sequence[str], task: Task) -> int:
         try:
             hydra.main(version_base=VERSION_BASE, config_path=str(conf_dir()), config_name=verb)(run)()
         except (HydraException, OmegaConfBaseException) as error:
-            raise clean_error(error, lambda: _known_keys(verb, words)) from error
+            with hydra_session():  # Hydra's own is over; it knows which options there are
+                raise clean_error(error, lambda: _known_keys(verb, words)) from error
         except ValueError as error:
             # Hydra's complaint about flags and empty choices; once the task runs, it would be a bug of ours.
             if started:

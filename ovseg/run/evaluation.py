@@ -1,7 +1,7 @@
 """One run of ``ovseg evaluate``, from its plan to its files."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -61,39 +61,27 @@ def run_evaluation(
     job = _job(settings, plan, method, seen, processes)
     with ExitStack() as held, joined(processes):
         declared = processes.first(lambda: _declared(settings, plan, choices, method))
-        processes.first(
-            lambda: held.enter_context(
-                opened_run(
-                    folder,
-                    _decisive(declared, keep=settings.predictions),
-                    yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True),
-                    resume=settings.resume,
-                )
-            )
-        )
+        decisive = _decisive(declared, keep=settings.predictions)
+        config = yaml.safe_dump(asdict(settings), sort_keys=False, allow_unicode=True)
+        opened = opened_run(folder, decisive, config, resume=settings.resume)
+        processes.first(lambda: held.enter_context(opened))
         evaluate_pictures(job, folder, processes)
         if not processes.is_first:
             return 0
         processes.leave()
         numbers = gather(job, folder)
-        device = processes.device(settings.runtime.device)
         metrics = {
             **declared,
+            **_found(numbers, plan, seen),
             "format": FORMAT,
             "name": folder.resolve().name,
             "environment": declaration.environment(),
-            "pictures": {
-                "used": numbers.used,
-                "skipped": [{"key": key, "reason": why} for key, why in numbers.skipped.items()],
-            },
-            "scores": {name: scores_json(scores) for name, scores in numbers.scores.items()},
-            "classes": [entry.name for entry in plan.dataset.vocabulary.classes],
-            "is_thing": [entry.is_thing for entry in plan.dataset.vocabulary.classes],
-            "is_seen": list(seen),
             "published": published_for(
                 settings, choices.model, choices.dataset, names=plan.names, evaluators=list(plan.evaluators)
             ),
-            "time": _time(numbers, device, started, time.monotonic() - start),
+            "time": _time(
+                numbers, processes.device(settings.runtime.device), started, time.monotonic() - start
+            ),
         }
         write_file(folder / REPORT, markdown(metrics).encode())
         write_metrics(folder / METRICS, metrics)
@@ -173,6 +161,21 @@ def _decisive(declared: Mapping[str, Any], *, keep: bool) -> dict[str, Any]:
         "protocol": {**protocol, "dataset": dataset, "evaluators": evaluators},
         "method": declared["method"],
         "predictions": keep,
+    }
+
+
+def _found(numbers: Numbers, plan: Plan, seen: Sequence[bool]) -> dict[str, Any]:
+    """The numbers and what they are of."""
+    classes = plan.dataset.vocabulary.classes
+    return {
+        "pictures": {
+            "used": numbers.used,
+            "skipped": [{"key": key, "reason": reason} for key, reason in numbers.skipped.items()],
+        },
+        "scores": {name: scores_json(scores) for name, scores in numbers.scores.items()},
+        "classes": [entry.name for entry in classes],
+        "is_thing": [entry.is_thing for entry in classes],
+        "is_seen": list(seen),
     }
 
 

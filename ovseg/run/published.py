@@ -41,7 +41,8 @@ def published_for(
 
     Args:
         settings: of the run; the precision may be another one.
-        model, dataset: the options of these groups that it was composed from.
+        model: the option of this group that it was composed from.
+        dataset: the same.
         names: the variant of the built-in list that the method is told.
         evaluators: of the run.
     """

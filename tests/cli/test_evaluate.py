@@ -222,6 +222,7 @@ def test_other_settings_are_refused(folder, extra, text, capsys):
         (["dataset.root=nowhere"], "nowhere"),
         (["dataset=ade20k"], "Download ADE20K"),
         (["dataset=ade20"], "dataset=ade20: there is no such option. Did you mean 'ade20k'?"),
+        (["evaluator=[mean_iuo]"], "evaluator=mean_iuo: there is no such option. Did you mean 'mean_iou'?"),
         (["vocabulary=voc_2"], "vocabulary=voc_2: there is no such option. Did you mean 'voc_2"),
         (
             ["recipe=fclip-voc_20"],

@@ -1,4 +1,4 @@
-"""Speed of ovseg on this machine: ``python benchmarks/speed.py {fcclip,trident,text} --json FILE``.
+"""Speed of ovseg on this machine: ``python benchmarks/speed.py {fcclip,trident,text,training} --json FILE``.
 
 Every figure is a ratio of medians taken in turns in one process, because machines differ and drift. What each
 is divided by is said in the module of the same name beside this file. Weights are random: they decide no
@@ -19,6 +19,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tes
 import fcclip  # noqa: E402
 import machine  # noqa: E402
 import text  # noqa: E402
+import training  # noqa: E402
 import trident  # noqa: E402
 from golden.scene import scene  # noqa: E402
 
@@ -83,7 +84,14 @@ def _trident(arguments: argparse.Namespace) -> dict[str, object]:
         }
 
 
-SUBJECTS = {"fcclip": _fcclip, "trident": _trident, "text": _text}
+def _training(arguments: argparse.Namespace) -> dict[str, object]:
+    precision = arguments.precisions[0] if arguments.precisions else None
+    return {
+        "training": training.measure(device=arguments.device, repeats=arguments.repeats, precision=precision)
+    }
+
+
+SUBJECTS = {"fcclip": _fcclip, "trident": _trident, "text": _text, "training": _training}
 
 
 def _arguments() -> argparse.Namespace:

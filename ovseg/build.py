@@ -56,6 +56,9 @@ INTERFACES: Mapping[str, str] = {
 
 _NOT_THERE = object()
 
+NO_CONSTRUCTOR = ("builtins", "torch.nn.modules.module")
+"""Modules of the constructors that classes have which define none; they take nothing."""
+
 Node = Mapping[str, Any]
 
 
@@ -307,8 +310,8 @@ def _parameters(part: Part) -> dict[str, _Parameter]:
     Raises:
         PluginError: the signature cannot serve as a schema.
     """
-    if inspect.isclass(part) and part.__init__.__module__ == "torch.nn.modules.module":
-        return {}  # a module without a constructor of its own takes nothing
+    if inspect.isclass(part) and getattr(part.__init__, "__module__", "builtins") in NO_CONSTRUCTOR:
+        return {}
     hints = get_type_hints(part.__init__ if inspect.isclass(part) else part, include_extras=True)
     found = {}
     for name, parameter in inspect.signature(part).parameters.items():

@@ -68,7 +68,7 @@ def test_the_yaml_defaults_are_those_of_the_classes():
         ("model.shrot_side=3", "set with +model.shrot_side=..."),
         (
             "model=fclip",
-            "model=fclip: there is no such option. Did you mean 'fcclip'? Options of model: fcclip, ",
+            "model=fclip: there is no such option. Did you mean 'fcclip'? Options of model: clip_dense, ",
         ),
         (
             "model/backbone=clip_rn5",

@@ -15,13 +15,8 @@ from ovseg.interfaces import Method, Precision, Pretrained
 from ovseg.models.common.text_cache import TextCache
 from ovseg.schema import PRECISIONS
 from ovseg.weights.fetch import fetch
+from ovseg.weights.parts import PARTS, RANDOM
 from ovseg.weights.zoo import cache_folder
-
-RANDOM = "random"
-"""In place of weights: those that the constructors draw, for tests and measurements."""
-
-PARTS = "parts"
-"""In place of weights: each part is filled with its own published weights."""
 
 _NOT_SAID = ""
 

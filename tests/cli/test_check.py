@@ -330,7 +330,7 @@ def test_a_model_with_unknown_weights(monkeypatch, tmp_path):
     text, remedy = fault("weights")
     assert text.startswith("model=mine: There is no weights file ")
     assert "Did you mean 'fcclip'?" in text
-    assert remedy == "Correct the key 'weights' of that model's config."
+    assert remedy == "Correct the weights that its config names."
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ovseg.config import config_groups
 
 def test_verbs():
     assert candidates("ovseg ") == list(VERBS)
-    assert candidates("ovseg pre") == ["predict"]
+    assert candidates("ovseg pre") == ["predict", "prepare"]
     assert candidates("/usr/bin/ovseg --v") == ["--version"]
 
 
@@ -20,7 +20,7 @@ def test_groups_options_and_sub_groups():
     assert "model" in candidates("ovseg predict mod")
     assert candidates("ovseg predict vocabulary=city") == ["vocabulary=cityscapes"]
     assert candidates("ovseg predict model/") == [
-        "model/backbone=",
+        "model/backbone",  # goes on with = or with /last_block
         "model/classifier=",
         "model/mask_generator=",
     ]
@@ -76,7 +76,7 @@ def test_in_bash(tmp_path):
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ovseg "$@"\n')
     program.chmod(0o755)
     lines = [
-        "ovseg pre",
+        "ovseg pred",
         "ovseg predict vocabulary=coco_p",
         "ovseg predict outp",
         "ovseg predict vocabulary=voc",

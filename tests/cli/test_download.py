@@ -32,6 +32,15 @@ def test_prints_the_path_of_each(server, tmp_path, capsys):
     assert len(server.sent) == 2, "what is there is not fetched again"
 
 
+def test_a_model_stands_for_what_its_parts_need(server, capsys):
+    clip = "/ViT-B-16.openai.safetensors"
+    server.files = {clip: weights(), "/sam_vit_b_01ec64.pth": weights()}
+    assert main(["download", "trident", "trident_coarse"]) == 1, "DINO is not on this server"
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    assert "1 of 3 not fetched: dino_vitb16" in printed.err
+
+
 def test_goes_on_after_a_failure(server, tmp_path, capsys):
     server.files = {"/fcclip_r50.pth": weights()}
     assert main(["download", "fcclip", "fcclip_r50"]) == 1

@@ -6,10 +6,12 @@ from pathlib import Path
 from ovseg.cli.checks.finding import Finding, fault, note, ok
 from ovseg.cli.inventory import models
 from ovseg.cli.tables import bytes_text
-from ovseg.errors import WeightsError
+from ovseg.config import compose_model
+from ovseg.errors import ConfigError, WeightsError
 from ovseg.suggest import listed
 from ovseg.weights import zoo
 from ovseg.weights.kind import kind_of
+from ovseg.weights.parts import PARTS, RANDOM, part_weights
 
 
 def check_weights() -> Iterator[Finding]:
@@ -63,9 +65,14 @@ def _names_in_models() -> Iterator[Finding]:
     """Weights that a model's config names and that nothing is known of."""
     for row in models().rows:
         weights = row["weights"]
-        if not isinstance(weights, str) or weights == "random" or row["on_disk"]:
+        if not isinstance(weights, str) or weights == RANDOM or row["on_disk"]:
             continue
+        name = str(row["name"])
         try:
-            zoo.find(weights)
+            for one in part_weights(compose_model(name)) if weights == PARTS else [weights]:
+                if not Path(one).is_file():
+                    zoo.find(one)
         except WeightsError as error:
-            yield fault(f"model={row['name']}: {error}", "Correct the key 'weights' of that model's config.")
+            yield fault(f"model={name}: {error}", "Correct the weights that its config names.")
+        except ConfigError:
+            continue  # said by the check of configs

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from ovseg.interfaces import ImageEncoder, LastBlock
 from ovseg.models.clip_vit.tower import check_tower, project, tokens_before_last_block
 from ovseg.models.common.clip import build_clip
-from ovseg.models.common.frozen_clip import FrozenClip, published_name
+from ovseg.models.common.frozen_clip import FrozenClip
 from ovseg.models.common.pooling import mask_pool
 from ovseg.models.common.vit import grid_of, set_matrix_dtype
 from ovseg.types import BackboneSpec, Features
+from ovseg.weights.parts import published_name
 
 PIXEL_MEAN = (122.771, 116.746, 104.094)
 PIXEL_STD = (68.501, 66.632, 70.323)

@@ -76,15 +76,3 @@ class FrozenClip(nn.Module):
         """Number format of the image tower."""
         dtype: torch.dtype = next(self.clip.visual.parameters()).dtype
         return dtype
-
-
-def published_name(architecture: str, pretrained: str | None) -> str | None:
-    """What `ovseg.weights.fetch` finds weights by.
-
-    Args:
-        architecture: open_clip's name.
-        pretrained: a tag of open_clip, or the path of a file.
-    """
-    if pretrained is None or "/" in pretrained or "." in pretrained:
-        return pretrained
-    return f"{architecture}:{pretrained}"

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ovseg.errors import ConfigError
 from ovseg.models.common.clip import build_clip
-from ovseg.models.common.frozen_clip import FrozenClip, published_name
+from ovseg.models.common.frozen_clip import FrozenClip
 from ovseg.models.common.pooling import mask_pool
 from ovseg.models.fcclip.convnext import convnext_stages
 from ovseg.types import BackboneSpec, Features
+from ovseg.weights.parts import published_name
 
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_STD = (68.5005327, 66.6321579, 70.32316305)

@@ -11,7 +11,8 @@ from ovseg.build import build_component
 from ovseg.errors import ConfigError
 from ovseg.interfaces import Precision, Pretrained, Trainable
 from ovseg.models.common.text_cache import TextCache
-from ovseg.run.load import PARTS, RANDOM, load_parts
+from ovseg.run.load import load_parts
+from ovseg.weights.parts import PARTS, RANDOM
 from ovseg.weights.fetch import fetch
 from ovseg.weights.zoo import cache_folder
 

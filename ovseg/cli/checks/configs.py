@@ -77,7 +77,8 @@ def _verb_faults(group: str, option: str) -> list[str]:
     for verb in verbs:
         composed = compose_config(verb, [f"{group}={option}", *_what_users_give(verb)])
         settings: Any = strict(composed, SCHEMAS[verb])
-        found += [f"in 'ovseg {verb}': {text}" for text in _model_faults(settings.model)]
+        faults = _model_faults(settings.model) if hasattr(settings, "model") else []
+        found += [f"in 'ovseg {verb}': {text}" for text in faults]
     return found
 
 
@@ -92,4 +93,5 @@ def _groups_of(verb: str) -> frozenset[str]:
 @lru_cache
 def _what_users_give(verb: str) -> tuple[str, ...]:
     """Overrides for the keys that a verb cannot do without."""
-    return tuple(f"{key}=x" for key in sorted(OmegaConf.missing_keys(compose_config(verb))))
+    missing = tuple(f"{key}=x" for key in sorted(OmegaConf.missing_keys(compose_config(verb))))
+    return (*missing, "runs=[x]") if verb == "compare" else missing  # it takes runs or models, so marks neither

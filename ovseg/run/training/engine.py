@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ovseg.errors import OvsegError
 from ovseg.interfaces import Precision, Training
-from ovseg.run.processes import Processes
+from ovseg.run.processes import Processes, StoppedError
 from ovseg.run.training.schedule import Schedule
 from ovseg.types import TrainingBatch
 
@@ -103,7 +103,12 @@ class Engine:
 
         Raises:
             DivergedError: a loss or the gradient is not finite; the parameters are as before.
+            StoppedError: another process has died.
         """
+        with _noticing_deaths(self.processes):
+            return self._step(iteration, parts)
+
+    def _step(self, iteration: int, parts: Sequence[TrainingBatch]) -> Step:
         factor = self.schedule.factor(iteration)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
@@ -165,6 +170,23 @@ class Engine:
         if bad:
             more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
             raise DivergedError(f"{', '.join(bad[:3])}{more}")
+
+
+_LOST = ("gloo", "NCCL", "by peer")
+"""Words in torch's errors about other processes, which have no class of their own."""
+
+
+@contextmanager
+def _noticing_deaths(processes: Processes) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if processes.count == 1 or not any(word in str(error) for word in _LOST):
+            raise
+        raise StoppedError(
+            f"{processes} cannot reach the others: one has died, and says why if it could. Start the same "
+            "command again: it goes on from the last checkpoint."
+        ) from error
 
 
 def _seeded(text: str, device: torch.device) -> torch.Generator:

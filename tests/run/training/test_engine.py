@@ -1,10 +1,11 @@
 import math
+import re
 
 import pytest
 import torch
 from helpers.fake_training import FakeTraining, batch_at, fake_engine, trained_values
 
-from ovseg.run.processes import Processes
+from ovseg.run.processes import Processes, StoppedError
 from ovseg.run.training.engine import DivergedError, deterministic
 from ovseg.run.training.schedule import Schedule
 
@@ -130,6 +131,27 @@ def test_a_gradient_that_is_no_number_is_an_error_too():
     with pytest.raises(DivergedError, match=r"the gradient is (nan|inf)"):
         engine.step(0, [batch_at(range(2))])
     assert torch.equal(trained_values(training), before)
+
+
+@pytest.mark.parametrize(
+    ("count", "said", "error"),
+    [
+        (2, "[gloo/transport/tcp/pair.cc] Connection reset by peer", StoppedError),
+        (2, "mat1 and mat2 shapes cannot be multiplied", RuntimeError),
+        (1, "Connection reset by peer", RuntimeError),
+    ],
+)
+def test_the_death_of_another_process_is_said_and_nothing_else_is_taken_for_it(count, said, error):
+    training = FakeTraining()
+
+    def fail(*_):
+        raise RuntimeError(said)
+
+    training._picture = fail
+    engine = fake_engine(training)
+    engine.processes = Processes(0, count)
+    with pytest.raises(error, match="one has died" if error is StoppedError else re.escape(said)):
+        engine.step(0, [batch_at(range(2))])
 
 
 def test_deterministic_algorithms_for_the_time_of_the_block(monkeypatch):

@@ -12,8 +12,8 @@ from ovseg.errors import ConfigError
 from ovseg.interfaces import Precision, Pretrained, Trainable
 from ovseg.models.common.text_cache import TextCache
 from ovseg.run.load import load_parts
-from ovseg.weights.parts import PARTS, RANDOM
 from ovseg.weights.fetch import fetch
+from ovseg.weights.parts import PARTS, RANDOM
 from ovseg.weights.zoo import cache_folder
 
 

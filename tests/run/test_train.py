@@ -189,7 +189,7 @@ def test_a_part_without_pictures(files, tmp_path, capsys):
     data = shutil.copytree(files / "data", tmp_path / "data")
     (data / "none.txt").write_text("# nothing yet\n")
     said = trouble(files, capsys, f"dataset.root={data}", "split=none", f"output={tmp_path / 'out'}")
-    assert "There is no picture to train on in the part 'none' of the data set." in said
+    assert "has no picture of the split 'none'" in said
 
 
 def test_a_class_index_outside_the_list(files, tmp_path, capsys):

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from ovseg.build import build_component, check_component
+from ovseg.data.training.truths import usable_pictures
 from ovseg.dataset import Dataset
-from ovseg.errors import AbsentDataError, ConfigError, DataError
+from ovseg.errors import AbsentDataError, ConfigError
 from ovseg.registry import METHODS
 from ovseg.run.plan import Plan, make_plan, said_classes, subject_of
 from ovseg.run.processes import Processes
@@ -55,11 +56,7 @@ def make_train_plan(settings: TrainConfig, processes: Processes) -> TrainPlan:
     batch_size = _batch_size(settings, processes)
     part = _training_node(settings)
     dataset: Dataset = build_component("datasets", part, path="dataset")
-    if not dataset.keys:
-        raise DataError(
-            f"There is no picture to train on in the part '{part.get('split', '')}' of the "
-            "data set. 'ovseg check data' looks for what is missing; split=NAME chooses another part."
-        )
+    usable_pictures(dataset)  # raises where there is none
     said, _ = said_classes(dataset.vocabulary, settings.vocabulary)
     return TrainPlan(dataset, said, batch_size, _evaluation(settings))
 

@@ -1,5 +1,6 @@
 """What a run of ``ovseg train`` will do, decided and checked before a model is loaded."""
 
+import logging
 from dataclasses import dataclass
 
 from ovseg.build import build_component, check_component
@@ -13,6 +14,8 @@ from ovseg.run.training.log import require_loggers
 from ovseg.schema import EvaluateConfig, TrainConfig
 from ovseg.suggest import did_you_mean, listed
 from ovseg.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 TRAINING_SPLIT = "train"
 
@@ -56,7 +59,10 @@ def make_train_plan(settings: TrainConfig, processes: Processes) -> TrainPlan:
     batch_size = _batch_size(settings, processes)
     part = _training_node(settings)
     dataset: Dataset = build_component("datasets", part, path="dataset")
-    usable_pictures(dataset)  # raises where there is none
+    pictures = len(dataset.keys)
+    usable = len(usable_pictures(dataset))
+    if processes.is_first:
+        logger.info("training on %d of %d pictures", usable, pictures)
     said, _ = said_classes(dataset.vocabulary, settings.vocabulary)
     return TrainPlan(dataset, said, batch_size, _evaluation(settings))
 

@@ -133,6 +133,7 @@ def test_fine_tuning_begins_with_the_weights_of_a_file(files, whole):
 
 def test_bf16_recomputation_and_parts(files, whole):
     more = (f"output={files / 'bf16'}", "runtime.precision=bf16", "training.recompute=true")
+    more += ("training.deterministic=true",)
     more += ("training.iterations=1", "training.batch_size=2", "training.accumulate=2")
     assert main(words(files, *more)) == 0
     first, wanted = rows(files / "bf16")[0], rows(whole)[0]

@@ -154,6 +154,16 @@ def test_the_death_of_another_process_is_said_and_nothing_else_is_taken_for_it(c
         engine.step(0, [batch_at(range(2))])
 
 
+def test_compiling_is_asked_of_the_module_that_is_trained(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(FakeTraining, "compile", lambda self: compiled.append(self))
+    training = FakeTraining()
+    fake_engine(training)
+    assert compiled == []
+    fake_engine(training, compiled=True)
+    assert compiled == [training]
+
+
 def test_deterministic_algorithms_for_the_time_of_the_block(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with deterministic(False):

@@ -7,6 +7,7 @@ at which regions are found and masks survive.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -183,7 +184,9 @@ def _sam_json(golden: Golden, folder: Path) -> Path:
 
 def _peak_alone(weights: Weights, precision: str, size: Sequence[int]) -> float:
     command = [sys.executable, __file__, str(weights.folder), precision, *map(str, size)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # the tests' helpers are among them
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=paths)
+    return float(done.stdout)
 
 
 def _print_peak(folder: str, precision: str, height: str, width: str) -> None:

@@ -28,8 +28,9 @@ What happens
   The data set brings its classes, in the words that methods are evaluated with, and the method's official
   settings for them (the recipe). Numbers go to OUTPUT/metrics.json with all that they depend on, a page for
   people to report.md, a line per picture to per_image.jsonl. A run that was stopped goes on when it is
-  started again, with any number of processes. Pictures that cannot be evaluated are left out and named; the
-  exit code is then 1.
+  started again, with any number of processes; the numbers are the same to the last digit (on a CPU: with the
+  same runtime.threads, which torchrun sets to 1). Pictures that cannot be evaluated are left out and named;
+  the exit code is then 1.
 
 Keys
   output          folder of the run; without it: runs/<dataset>/<model>

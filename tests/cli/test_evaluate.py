@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.blocks import words, write_blocks
 from helpers.dataset_files import put_map, put_picture
 from helpers.fake_command import CommandLineMethod, write_fake
@@ -14,6 +15,7 @@ from PIL import Image
 
 from ovseg.cli.main import main
 from ovseg.errors import DataError
+from ovseg.models.common.linear import chosen_backend
 from ovseg.registry import METHODS
 from ovseg.run.run_folder import read_run
 
@@ -139,6 +141,21 @@ def test_a_method_that_fails_on_a_picture(folder, monkeypatch):
     assert metrics_of(folder / "out")["pictures"]["skipped"] == [
         {"key": "001", "reason": "this one is too odd."}
     ]
+
+
+def test_no_measurement_of_speed_decides_how_numbers_are_rounded(folder, monkeypatch):
+    used = []
+    plain = CommandLineMethod.predict_batch
+
+    def notes(self, images, vocabulary, *, tasks):
+        used.append(chosen_backend(torch.float32))
+        return plain(self, images, vocabulary, tasks=tasks)
+
+    monkeypatch.setattr(CommandLineMethod, "predict_batch", notes)
+    monkeypatch.setattr("ovseg.models.common.linear._fastest", lambda *_: pytest.fail("timed"))
+    assert evaluate("output=out", "limit=2", "evaluator=mean_iou") == 0
+    assert len(used) == 2
+    assert len(set(used)) == 1
 
 
 def test_a_longer_run_takes_up_a_shorter_one_and_a_shorter_one_is_refused(folder, capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""Speed of ovseg on this machine: ``python benchmarks/speed.py {fcclip,trident,text,training} --json FILE``.
+"""Speed of ovseg on this machine: ``python benchmarks/speed.py SUBJECT --json FILE``.
 
 Every figure is a ratio of medians taken in turns in one process, because machines differ and drift. What each
 is divided by is said in the module of the same name beside this file. Weights are random: they decide no
@@ -16,6 +16,7 @@ import torch
 # The subjects are scripts beside this one, and draw their pictures with the tests' golden scenes.
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
 
+import evaluation  # noqa: E402
 import fcclip  # noqa: E402
 import machine  # noqa: E402
 import text  # noqa: E402
@@ -91,7 +92,18 @@ def _training(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
-SUBJECTS = {"fcclip": _fcclip, "trident": _trident, "text": _text, "training": _training}
+def _evaluation(arguments: argparse.Namespace) -> dict[str, object]:
+    size = arguments.size or [512, 683]
+    return {"picture": size, "milliseconds": evaluation.measure(size=size, pictures=20)}
+
+
+SUBJECTS = {
+    "fcclip": _fcclip,
+    "trident": _trident,
+    "text": _text,
+    "training": _training,
+    "evaluation": _evaluation,
+}
 
 
 def _arguments() -> argparse.Namespace:

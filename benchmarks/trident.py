@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from ovseg.models.common.linear import chosen_backend
 from ovseg.models.common.precision import bf16_gain, compute_dtype
+from ovseg.models.sam.prompted import Sam
 from ovseg.models.trident.method import Trident
 from ovseg.run.load import load_method
 from ovseg.types import Image
@@ -158,7 +159,9 @@ def bf16_agreement(folder: Path) -> dict[str, float]:
     assert isinstance(method, Trident)
     pictures = [scene(448, 624, 22), *(scene(448, 592, seed) for seed in range(10, 19))]
     exact = [method.predict(picture, golden.vocabulary, tasks=["semantic"]).semantic for picture in pictures]
-    method.set_image_dtype(torch.bfloat16)
+    method.backbone.set_image_dtype(torch.bfloat16)
+    assert isinstance(method.mask_generator, Sam)
+    method.mask_generator.set_image_dtype(torch.bfloat16)
     rough = [method.predict(picture, golden.vocabulary, tasks=["semantic"]).semantic for picture in pictures]
     shares = [float((a == b).float().mean()) for a, b in zip(exact, rough, strict=True)]
     return {"coarse": statistics.mean(shares), "bf16_rate_over_fp32": bf16_gain(torch.get_num_threads())}

@@ -105,12 +105,7 @@ class PredictConfig:
             found.append(
                 f"classes={self.classes}: must be a list of names, as in classes='[cat, dog]', or a file"
             )
-        if not self.tasks:
-            found.append(f"tasks=[]: name at least one of {', '.join(TASK_NAMES)}")
-        for task in self.tasks:
-            found += _not_one_of("tasks", task, TASK_NAMES)
-        if len(set(self.tasks)) != len(self.tasks):
-            found.append(f"tasks={self.tasks}: each task once")
+        found += _wrong_tasks(self.tasks)
         return found + _too_small("batch_size", self.batch_size, 1)
 
 
@@ -156,10 +151,7 @@ class EvaluateConfig:
         """What is wrong with the values, one line per key."""
         found = [] if self.limit is None else _too_small("limit", self.limit, 1)
         if self.tasks is not None:
-            if not self.tasks:
-                found.append(f"tasks=[]: name at least one of {', '.join(TASK_NAMES)}")
-            for task in self.tasks:
-                found += _not_one_of("tasks", task, TASK_NAMES)
+            found += _wrong_tasks(self.tasks)
         if not [key for key in self.evaluator if key != "auto"]:
             found.append("evaluator: none is chosen; write evaluator=auto or evaluator=[mean_iou]")
         return found
@@ -325,11 +317,13 @@ class TrainConfig:
         model, dataset: nodes, checked against constructors by `ovseg.build`; ``dataset.split`` is the part
             that is evaluated on.
         evaluator: nodes, as for `EvaluateConfig`.
+        tasks: views that the evaluations ask for; None is all that the data set has truth for.
         vocabulary: in which words the method is told the data set's classes.
     """
 
     output: str | None = None
     split: str | None = None
+    tasks: list[str] | None = None
     resume: bool = True
     model: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
@@ -340,14 +334,15 @@ class TrainConfig:
 
     def problems(self) -> list[str]:
         """What is wrong with the values, one line per key."""
+        found = [] if self.tasks is None else _wrong_tasks(self.tasks)
         processes = self.runtime.devices * self.runtime.nodes
         share = processes * self.training.accumulate
         if share > 0 and self.training.batch_size % share:
-            return [
+            found.append(
                 f"training.batch_size={self.training.batch_size}: cannot be shared equally by {processes} "
                 f"devices in {self.training.accumulate} parts each; take a multiple of {share}"
-            ]
-        return []
+            )
+        return found
 
 
 SCHEMAS: dict[str, type] = {
@@ -357,6 +352,15 @@ SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
 }
 """Config name of a verb -> its root class."""
+
+
+def _wrong_tasks(tasks: Sequence[str]) -> list[str]:
+    if not tasks:
+        return [f"tasks=[]: name at least one of {', '.join(TASK_NAMES)}"]
+    found = [fault for task in tasks for fault in _not_one_of("tasks", task, TASK_NAMES)]
+    if len(set(tasks)) != len(tasks):
+        found.append(f"tasks={list(tasks)}: each task once")
+    return found
 
 
 def _is_strings(value: object) -> bool:

@@ -32,6 +32,7 @@ What happens
 Keys
   output          folder of the run; without it: runs/train/<dataset>/<model>
   split           what is trained on; without it: train, or everything of a data set without parts
+  tasks           views that the evaluations ask for; without it: all that the data set has truth for
   dataset.root    the folder of the data set; 'ovseg ls datasets' shows where it is looked for. OVSEG_DATA is
                   the folder of all of them
   dataset.split   what is evaluated on

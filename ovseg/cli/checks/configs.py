@@ -94,4 +94,5 @@ def _groups_of(verb: str) -> frozenset[str]:
 def _what_users_give(verb: str) -> tuple[str, ...]:
     """Overrides for the keys that a verb cannot do without."""
     missing = tuple(f"{key}=x" for key in sorted(OmegaConf.missing_keys(compose_config(verb))))
-    return (*missing, "runs=[x]") if verb == "compare" else missing  # it takes runs or models, so marks neither
+    # compare takes runs or models and so marks neither as missing.
+    return (*missing, "runs=[x]") if verb == "compare" else missing

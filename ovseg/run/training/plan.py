@@ -100,6 +100,7 @@ def _evaluation(settings: TrainConfig) -> Plan | None:
         plan = make_plan(
             EvaluateConfig(
                 limit=training.evaluate_pictures,
+                tasks=settings.tasks,
                 model=settings.model,
                 dataset=settings.dataset,
                 evaluator=settings.evaluator,

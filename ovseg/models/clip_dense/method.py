@@ -5,7 +5,6 @@ Which method it is depends on the backbone's last block; see the README beside t
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,19 +14,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovseg.errors import ConfigError
-from ovseg.interfaces import Backbone, Classifier, Precision
+from ovseg.interfaces import Backbone, Classifier
 from ovseg.models.clip_dense.pixels import NamedPixels, WindowGeometry, name_pixels
 from ovseg.models.common.label_views import find_regions, instance_view, panoptic_view
-from ovseg.models.common.memory import leave_file, release_freed_memory
+from ovseg.models.common.memory import release_freed_memory
 from ovseg.models.common.method import BaseMethod
-from ovseg.models.common.precision import compute_dtype
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
 from ovseg.models.common.stopwatch import Stopwatch
 from ovseg.models.common.text import TextCache
 from ovseg.models.common.windows import crop, windows
 from ovseg.types import NOTHING, Image, Prediction, Task, TextEmbeddings
 from ovseg.vocabulary import Vocabulary, load_templates
-from ovseg.weights.checkpoint import load_strict, read_state_dict
 
 
 class ClipDense(BaseMethod):
@@ -107,28 +104,6 @@ class ClipDense(BaseMethod):
         release_freed_memory()
         share = {name: seconds / max(1, len(images)) for name, seconds in watch.seconds.items()}
         return [replace(prediction, seconds=share) for prediction in predictions]
-
-    def load_weights(self, path: Path) -> None:
-        """Fill from one file of all parts, with this method's own keys (`state_dict`).
-
-        Nothing of the kind is published: ``weights=parts`` fills each part from its own file.
-
-        Raises:
-            WeightsError: the file is damaged or of another architecture.
-        """
-        load_strict(self, read_state_dict(path), source=str(path))
-
-    def prepare(self, *, device: torch.device, precision: Precision) -> None:
-        """Move to a device; `precision` is that of the image encoders, everything else stays in float32.
-
-        Raises:
-            ConfigError: the device cannot compute in that precision.
-        """
-        self.to(device)
-        dtype = compute_dtype(device, precision)
-        self.backbone.set_image_dtype(dtype)
-        if dtype != torch.float32 and device.type == "cpu":
-            leave_file(self)
 
     def name_pixels(self, image: Image, text: TextEmbeddings, watch: Stopwatch) -> NamedPixels:
         """The label map of one picture, before any threshold."""

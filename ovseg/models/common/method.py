@@ -12,9 +12,12 @@ from torch import nn
 
 from ovseg.data.images import as_image
 from ovseg.interfaces import Precision, TextEncoder
+from ovseg.models.common.memory import leave_file
+from ovseg.models.common.precision import compute_dtype
 from ovseg.models.common.text import TextCache, embed_vocabulary
 from ovseg.types import TASKS, Image, Prediction, Task, TextEmbeddings, checked_tasks
 from ovseg.vocabulary import Vocabulary, as_vocabulary
+from ovseg.weights.checkpoint import load_strict, read_state_dict
 
 ImageLike = str | os.PathLike[str] | PIL.Image.Image | np.ndarray
 VocabularyLike = Vocabulary | str | Path | Sequence[str]
@@ -53,13 +56,31 @@ class BaseMethod(nn.Module, ABC):
     ) -> list[Prediction]:
         """Segment pictures; the result for each equals what it would be alone."""
 
-    @abstractmethod
     def load_weights(self, path: Path) -> None:
-        """Fill the method from a file in its official layout."""
+        """Fill from one file of all parts, with this method's own keys (`state_dict`).
 
-    @abstractmethod
+        A method with an official layout of its own overrides this. ``weights=parts`` needs no such file: it
+        fills each part from its own.
+
+        Raises:
+            WeightsError: the file is damaged or of another architecture.
+        """
+        load_strict(self, read_state_dict(path), source=str(path))
+
     def prepare(self, *, device: torch.device, precision: Precision) -> None:
-        """Move to a device and choose the number format of the heavy parts."""
+        """Move to a device; `precision` is that of the image encoders, everything else stays in float32.
+
+        Raises:
+            ConfigError: the device cannot compute in that precision.
+        """
+        self.to(device)
+        dtype = compute_dtype(device, precision)
+        for part in self.children():
+            set_image_dtype = getattr(part, "set_image_dtype", None)
+            if set_image_dtype is not None:
+                set_image_dtype(dtype)
+        if dtype != torch.float32 and device.type == "cpu":
+            leave_file(self)
 
     def predict(
         self, image: ImageLike, vocabulary: VocabularyLike, *, tasks: Sequence[str] = TASKS

@@ -14,11 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovseg.errors import ConfigError
-from ovseg.interfaces import Backbone, Classifier, MaskGenerator, Precision
-from ovseg.models.common.memory import leave_file, release_freed_memory
+from ovseg.interfaces import Backbone, Classifier, MaskGenerator
+from ovseg.models.common.memory import release_freed_memory
 from ovseg.models.common.merge import Geometry, MergeRules, SemanticResize, merge_masks
 from ovseg.models.common.method import BaseMethod
-from ovseg.models.common.precision import compute_dtype
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
 from ovseg.models.common.stopwatch import Stopwatch
 from ovseg.models.common.text import TextCache
@@ -163,21 +162,6 @@ class FCCLIP(BaseMethod):
         load_fcclip(self, self.backbone, path)
         if trained is not None:
             self._training_names = trained.synonyms
-
-    def prepare(self, *, device: torch.device, precision: Precision) -> None:
-        """Move to a device; `precision` is that of the image encoders, everything else stays in float32.
-
-        Raises:
-            ConfigError: the device cannot compute in that precision.
-        """
-        self.to(device)
-        dtype = compute_dtype(device, precision)
-        self.backbone.set_image_dtype(dtype)
-        set_mask_dtype = getattr(self.mask_generator, "set_image_dtype", None)  # of one with eyes of its own
-        if set_mask_dtype is not None:
-            set_mask_dtype(dtype)
-        if dtype != torch.float32 and device.type == "cpu":
-            leave_file(self)
 
     def start_training(
         self,

@@ -6,7 +6,6 @@ Segmentation (arXiv 2411.09219). What differs from the official code is in READM
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,13 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovseg.errors import ConfigError
-from ovseg.interfaces import Backbone, Classifier, Precision, PromptableMaskGenerator
+from ovseg.interfaces import Backbone, Classifier, PromptableMaskGenerator
 from ovseg.models.common.label_views import Region, find_regions, instance_view, panoptic_view
-from ovseg.models.common.memory import leave_file, release_freed_memory
+from ovseg.models.common.memory import release_freed_memory
 from ovseg.models.common.method import BaseMethod
 from ovseg.models.common.pamr import pamr
 from ovseg.models.common.pixels import PixelScores, enlarge, score_pixels
-from ovseg.models.common.precision import compute_dtype
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
 from ovseg.models.common.stopwatch import Stopwatch
 from ovseg.models.common.text import TextCache
@@ -33,7 +31,6 @@ from ovseg.models.trident.refinement import Labelled, unrefined
 from ovseg.models.trident.segments import segments
 from ovseg.types import NOTHING, Features, Image, Prediction, Task, TextEmbeddings
 from ovseg.vocabulary import Vocabulary, load_templates
-from ovseg.weights.checkpoint import load_strict, read_state_dict
 
 
 class Trident(BaseMethod):
@@ -223,31 +220,6 @@ class Trident(BaseMethod):
         given_up = 0 if self.below_threshold == "first_class" else NOTHING
         unlikely = scores.probabilities < self.prob_threshold
         return unrefined(scores.labels.masked_fill(unlikely, given_up), scores.probabilities)
-
-    def load_weights(self, path: Path) -> None:
-        """Fill from one file of all parts, with this method's own keys (`state_dict`).
-
-        Nothing of the kind is published: ``weights=parts`` fills each part from its own file.
-
-        Raises:
-            WeightsError: the file is damaged or of another architecture.
-        """
-        load_strict(self, read_state_dict(path), source=str(path))
-
-    def prepare(self, *, device: torch.device, precision: Precision) -> None:
-        """Move to a device; `precision` is that of the image encoders, everything else stays in float32.
-
-        Raises:
-            ConfigError: the device cannot compute in that precision.
-        """
-        self.to(device)
-        dtype = compute_dtype(device, precision)
-        self.backbone.set_image_dtype(dtype)
-        set_mask_dtype = getattr(self.mask_generator, "set_image_dtype", None)
-        if set_mask_dtype is not None:
-            set_mask_dtype(dtype)
-        if dtype != torch.float32 and device.type == "cpu":
-            leave_file(self)
 
     def _views(
         self, found: Labelled, drawn: Drawn | None, vocabulary: Vocabulary, tasks: Sequence[Task]

@@ -7,9 +7,11 @@ import PIL.Image
 import pytest
 import torch
 from golden.scene import scene
+from torch import nn
 
-from ovseg.errors import ConfigError, DataError, VocabularyError
+from ovseg.errors import ConfigError, DataError, VocabularyError, WeightsError
 from ovseg.interfaces import Method
+from ovseg.models.common import method as module
 from ovseg.models.common.method import BaseMethod, checked_tasks
 from ovseg.models.common.text import TextCache
 from ovseg.types import TASKS, Prediction
@@ -28,12 +30,6 @@ class Keeping(BaseMethod):
     def predict_batch(self, images, vocabulary, *, tasks):
         self.calls.append((images, vocabulary, tasks))
         return [Prediction(vocabulary, image.shape[:2]) for image in images]
-
-    def load_weights(self, path: Path) -> None:
-        raise NotImplementedError
-
-    def prepare(self, *, device, precision) -> None:
-        raise NotImplementedError
 
 
 class OneHotEncoder:
@@ -144,3 +140,33 @@ def test_embeddings_follow_templates_and_training_names() -> None:
     with_z[25] = 1
     mean = letters / letters.norm() + with_z / with_z.norm()
     assert torch.allclose(text.rows[0].double(), mean / mean.norm(), atol=1e-6)
+
+
+class Eye(nn.Linear):
+    dtype = None
+
+    def set_image_dtype(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+
+def test_the_precision_is_that_of_every_part_with_eyes(
+    method: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method.backbone, method.classifier = Eye(2, 2), nn.Linear(2, 2)
+    method.prepare(device=torch.device("cpu"), precision="fp32")
+    assert method.backbone.dtype == torch.float32
+    monkeypatch.setattr(module, "compute_dtype", lambda device, precision: torch.bfloat16)
+    method.prepare(device=torch.device("cpu"), precision="bf16")
+    assert method.backbone.dtype == torch.bfloat16
+    assert method.classifier.weight.dtype == torch.float32
+
+
+def test_a_file_of_all_parts_is_read_strictly(method: Keeping, tmp_path: Path) -> None:
+    method.backbone = nn.Linear(2, 2)
+    given = {"backbone.weight": torch.ones(2, 2), "backbone.bias": torch.zeros(2)}
+    torch.save(given, tmp_path / "all.pth")
+    method.load_weights(tmp_path / "all.pth")
+    assert torch.equal(method.backbone.weight, torch.ones(2, 2))
+    torch.save({"backbone.weight": torch.ones(2, 2)}, tmp_path / "half.pth")
+    with pytest.raises(WeightsError, match=r"backbone\.bias"):
+        method.load_weights(tmp_path / "half.pth")

@@ -215,7 +215,7 @@ def _without_attention(encode: Any) -> Any:
 
 def test_bf16_keeps_nearly_all_coarse_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forced, since a CPU may refuse it; 99.2 % stayed on the six golden pictures, 98.7 % of the worst."""
-    monkeypatch.setattr(trident, "compute_dtype", lambda device, precision: torch.bfloat16)
+    monkeypatch.setattr("ovseg.models.common.method.compute_dtype", lambda device, precision: torch.bfloat16)
     half = copy.deepcopy(golden_trident("voc"))
     half.prepare(device=torch.device("cpu"), precision="bf16")
     assert half.backbone.dtype == torch.bfloat16

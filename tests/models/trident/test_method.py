@@ -13,7 +13,6 @@ from helpers.golden_trident import golden_trident
 from helpers.tiny_trident import read_golden
 
 from ovseg.errors import ConfigError, WeightsError
-from ovseg.models.trident import method as trident
 from ovseg.models.trident.method import Trident
 from ovseg.run.load import load_method
 from ovseg.types import NOTHING, TASKS, Image, Prediction

@@ -7,7 +7,14 @@ from pathlib import Path
 from ovseg.data.coco_json import Category
 from ovseg.errors import DataError
 from ovseg.suggest import did_you_mean
-from ovseg.vocabulary import ClassEntry, Vocabulary, load_vocabulary, read_vocabulary, vocabulary_names
+from ovseg.vocabulary import (
+    ClassEntry,
+    Vocabulary,
+    load_vocabulary,
+    read_vocabulary,
+    vocabulary_info,
+    vocabulary_names,
+)
 
 
 def classes_of(given: str | None, root: Path, categories: Sequence[Category]) -> Vocabulary:
@@ -32,7 +39,8 @@ def classes_of(given: str | None, root: Path, categories: Sequence[Category]) ->
         taken = vocabulary.name in vocabulary_names()
         return replace(vocabulary, name=f"{root.name}-{vocabulary.name}") if taken else vocabulary
     if given in vocabulary_names():
-        return load_vocabulary(given)
+        in_publishers_words = "plain" in vocabulary_info(given).names
+        return load_vocabulary(given, names="plain" if in_publishers_words else None)
     raise DataError(
         f"dataset.classes={given}: there is no file {path}, and no built-in list of that name."
         f"{did_you_mean(given, vocabulary_names())} Write the classes into that file, one per line, in the "

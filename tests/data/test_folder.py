@@ -168,6 +168,18 @@ def panoptic(root):
     return root, content
 
 
+def test_a_built_in_list_speaks_in_its_publishers_words(panoptic):
+    root, content = panoptic
+    content["categories"] = [
+        {"id": 7, "name": "grass-merged", "isthing": 0},
+        {"id": 40, "name": "orange", "isthing": 1},
+    ]
+    put_json(root / "panoptic.json", content)
+    dataset = dataset_in(root, labels=None, panoptic="panoptic.json", classes="coco_panoptic")
+    labels = [one.label for one in dataset.truth(0).panoptic.segments]
+    assert [dataset.vocabulary.classes[label].name for label in labels] == ["orange", "orange", "grass-merged"]
+
+
 def test_panoptic_truth_by_the_names_of_classes(panoptic):
     dataset = dataset_in(panoptic[0], labels=None, panoptic="panoptic.json")
     assert dataset.keys == ["sub/b"]

@@ -177,7 +177,8 @@ def test_a_built_in_list_speaks_in_its_publishers_words(panoptic):
     put_json(root / "panoptic.json", content)
     dataset = dataset_in(root, labels=None, panoptic="panoptic.json", classes="coco_panoptic")
     labels = [one.label for one in dataset.truth(0).panoptic.segments]
-    assert [dataset.vocabulary.classes[label].name for label in labels] == ["orange", "orange", "grass-merged"]
+    names = [dataset.vocabulary.classes[label].name for label in labels]
+    assert names == ["orange", "orange", "grass-merged"]
 
 
 def test_panoptic_truth_by_the_names_of_classes(panoptic):

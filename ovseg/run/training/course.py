@@ -97,7 +97,11 @@ class Course:
         first = self.engine.processes.is_first
         loggers = make_loggers(self.settings.loggers, self.folder, standing.iteration) if first else []
         log = TrainingLog(
-            folder=self.folder, every=self.settings.log_every, loggers=loggers, keeps_file=first
+            folder=self.folder,
+            every=self.settings.log_every,
+            last=self.settings.iterations,
+            loggers=loggers,
+            keeps_file=first,
         )
         log.begin(standing.iteration, standing.log)
         if self.examiner is not None and first:

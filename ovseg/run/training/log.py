@@ -38,16 +38,24 @@ class TrainingLog:
     Args:
         folder: of the run.
         every: iterations per row.
+        last: iteration that ends a row in any case; None for none.
         loggers: that get the same numbers.
         keeps_file: whether there is a file; of several processes only the first has one.
     """
 
     def __init__(
-        self, *, folder: Path, every: int, loggers: Sequence[Logger] = (), keeps_file: bool = True
+        self,
+        *,
+        folder: Path,
+        every: int,
+        last: int | None = None,
+        loggers: Sequence[Logger] = (),
+        keeps_file: bool = True,
     ) -> None:
         self._path = folder / FILE
         self._keeps_file = keeps_file
         self._every = every
+        self._last = last
         self._loggers = tuple(loggers)
         self._sums: dict[str, float] = {}
         self._count = 0
@@ -94,7 +102,7 @@ class TrainingLog:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
-        if iteration % self._every:
+        if iteration % self._every and iteration != self._last:
             return
         means = {name: total / self._count for name, total in self._sums.items()}
         means["learning_rate"] = step.learning_rate

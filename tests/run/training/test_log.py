@@ -41,6 +41,12 @@ def test_a_row_has_means_since_the_one_before(tmp_path):
     }
 
 
+def test_the_last_iteration_ends_a_row(tmp_path):
+    log = TrainingLog(folder=tmp_path, every=20, last=3)
+    add(log, 1, 2, 3)
+    assert [row["iteration"] for row in rows(tmp_path)] == ["3"]
+
+
 def test_a_resumed_log_is_the_one_of_a_run_that_was_not_stopped(tmp_path):
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()

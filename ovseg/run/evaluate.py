@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from ovseg.dataset import Dataset
 from ovseg.errors import DataError
 from ovseg.interfaces import Evaluator, Method
-from ovseg.models.common.linear import Backend, linear_backend
+from ovseg.models.common.linear import linear_backend, untimed_backend
 from ovseg.progress import Advance, progress
 from ovseg.run.attempt import attempt
 from ovseg.run.kept_predictions import KeptPredictions
@@ -135,7 +133,7 @@ def _run_through(job: Job, indices: Sequence[int], submit: Submit, shard: Shard,
     def finish(begun: _Begun) -> None:
         write(_line(keys[begun.index], begun, warm=begun.index != indices[0]))
 
-    with _in_order(finish, depth=2 * max(1, job.workers)) as begin, linear_backend(_same_everywhere()):
+    with _in_order(finish, depth=2 * max(1, job.workers)) as begin, linear_backend(untimed_backend()):
         for index, image in ahead(lambda index: (index, _read(job.dataset, index)), indices, LOOK_AHEAD):
             start = time.perf_counter()
             prediction, reason = (None, image) if isinstance(image, str) else _predict(job, image)
@@ -144,14 +142,6 @@ def _run_through(job: Job, indices: Sequence[int], submit: Submit, shard: Shard,
                 write(PictureLine(index, keys[index], {}, {}, reason))
             else:
                 begin(_Begun(index, seconds, prediction.seconds, submit(index, prediction)))
-
-
-def _same_everywhere() -> Backend:
-    """The library that multiplies on a CPU: timing them, as elsewhere, now and then chooses the other one.
-
-    They round differently, so a resumed or a sharded run would differ from one in a piece in the last digits.
-    """
-    return "onednn" if torch.backends.mkldnn.is_available() else "plain"
 
 
 def _read(dataset: Dataset, index: int) -> Image | str:

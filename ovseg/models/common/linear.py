@@ -84,6 +84,14 @@ def linear_backend(backend: Backend | None) -> Iterator[None]:
         _forced.reset(token)
 
 
+def untimed_backend() -> Backend:
+    """A backend that is the same in every process on a machine, for runs that are resumed or shared out.
+
+    The two round differently, and timing them now and then chooses the other one.
+    """
+    return "onednn" if torch.backends.mkldnn.is_available() else "plain"
+
+
 def chosen_backend(dtype: torch.dtype) -> Backend:
     """The backend in force for a number format on this processor.
 

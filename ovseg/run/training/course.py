@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from ovseg.models.common.linear import linear_backend, untimed_backend
 from ovseg.progress import progress
 from ovseg.run.training.checkpoints import (
     BEST,
@@ -88,7 +89,9 @@ class Course:
         standing = begun or Standing(0, self.loader.state_dict(), {})
         log = self._log(standing)
         try:
-            standing = self._train(standing, log)
+            # The frozen parts' features must not depend on which library a process found faster.
+            with linear_backend(untimed_backend()):
+                standing = self._train(standing, log)
         finally:
             log.close()
         self._export(MODEL, standing.iteration)

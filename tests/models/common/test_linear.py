@@ -217,6 +217,13 @@ def test_without_onednn_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     assert chosen_backend(torch.float32) == "plain"
 
 
+@pytest.mark.parametrize(("there", "backend"), [(True, "onednn"), (False, "plain")])
+def test_a_backend_without_timing(monkeypatch: pytest.MonkeyPatch, there: bool, backend: str) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there)
+    monkeypatch.setattr(module, "best_of", lambda *_, **__: pytest.fail("measured"))
+    assert module.untimed_backend() == backend
+
+
 @pytest.mark.parametrize("measured", ["plain", "onednn"])
 def test_a_backend_is_forced_inside_a_context_only(monkeypatch: pytest.MonkeyPatch, measured: str) -> None:
     monkeypatch.setattr(module, "_fastest", lambda dtype, threads: measured)

@@ -138,7 +138,7 @@ def test_gradients(step: Step, golden: Golden) -> None:
     for key in golden.arrays:
         if key.startswith("grad/"):
             gradient = step.gradients[key.removeprefix("grad/")] * clipping
-            assert golden.difference(key, gradient) < 5e-4 * float(gradient.abs().max()), key
+            assert golden.difference(key, gradient) < 2e-3 * float(gradient.abs().max()), key
 
 
 def test_what_is_trained_and_how(step: Step, golden: Golden) -> None:

@@ -1,4 +1,4 @@
-"""Weights and architectures that come inside the package, so that they work without a network. Needs no torch."""
+"""Weights and architectures that come inside the package and need no network. Needs no torch."""
 
 from pathlib import Path
 

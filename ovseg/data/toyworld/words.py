@@ -107,7 +107,14 @@ SEEN_THINGS = (
     "dotted purple ring",
 )
 
-HIDDEN_THINGS = ("purple fish", "green car", "dotted blue mushroom", "striped green star", "yellow umbrella", "blue ring")
+HIDDEN_THINGS = (
+    "purple fish",
+    "green car",
+    "dotted blue mushroom",
+    "striped green star",
+    "yellow umbrella",
+    "blue ring",
+)
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,7 @@ def _paint(
     regions = stuff_regions(layout, n)
     image = np.zeros((n, n, 3), np.float32)
     for region, word in enumerate(layout.stuff):
-        texture = TEXTURES[word](random, n)
-        np.copyto(image, texture, where=(regions == region)[..., None], casting="same_kind")
+        cv2.copyTo(TEXTURES[word](random, n), (regions == region).astype(np.uint8), image)
     ids = (regions + 1).astype(np.int32)
     for number, placed in enumerate(layout.things, start=len(layout.stuff) + 1):
         ids[paint_thing(image, placed.thing, placed.pose)] = number

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 Field = Float32[np.ndarray, "n n"]
 Colours = Float32[np.ndarray, "n n 3"]
@@ -38,16 +38,31 @@ def places(n: int, turn: float = 0.0) -> tuple[Field, Field]:
 
 def blend(weight: Field, low: tuple[float, float, float], high: tuple[float, float, float]) -> Colours:
     """From one colour (where the weight is 0) to another (where it is 1)."""
-    a, b = np.float32(low), np.float32(high)
-    return a + (b - a) * weight[..., None]
+    weight = np.asarray(weight, np.float32)
+    planes = [np.float32(a) + np.float32(b - a) * weight for a, b in zip(low, high, strict=True)]
+    blended: Colours = cv2.merge(planes)
+    return blended
+
+
+def over(base: Colours, mask: Bool[np.ndarray, "n n"], top: Colours) -> Colours:
+    """The one where the mask is, else the other; changes and returns `base`."""
+    cv2.copyTo(top, mask.view(np.uint8), base)
+    return base
+
+
+def paint_over(base: Colours, mask: Bool[np.ndarray, "n n"], colour: tuple[float, float, float]) -> Colours:
+    """A single colour where the mask is; changes and returns `base`."""
+    return over(base, mask, np.full_like(base, np.float32(colour)))
 
 
 def sky(random: np.random.RandomState, n: int) -> Colours:
     """Pale at the horizon, with clouds."""
     _, y = places(n)
-    air = blend(np.broadcast_to(y, (n, n)), (0.36, 0.62, 0.95), (0.72, 0.87, 1.0))
-    cover = ((clouds(random, n, 4) - 0.52) * 6).clip(0, 1)[..., None]
-    return air * (1 - cover) + cover * np.float32([0.97, 0.97, 0.99])
+    cover = ((clouds(random, n, 4) - 0.52) * 6).clip(0, 1)
+    air = np.broadcast_to(y, (n, n)) * (1 - cover)
+    return blend(air, (0.36, 0.62, 0.95), (0.72, 0.87, 1.0)) + blend(
+        cover, (0.0, 0.0, 0.0), (0.6, 0.35, 0.04)
+    )
 
 
 def sea(random: np.random.RandomState, n: int) -> Colours:
@@ -62,8 +77,8 @@ def sea(random: np.random.RandomState, n: int) -> Colours:
 
 def sand(random: np.random.RandomState, n: int) -> Colours:
     """Dunes and grains."""
-    x, y = places(n, random.uniform(-0.6, 0.6))
-    ripples = np.sin(2 * np.pi * (9 * y + 0.9 * noise(random, n, (5, 5)) + 0.0 * x))
+    _, y = places(n, random.uniform(-0.6, 0.6))
+    ripples = np.sin(2 * np.pi * (9 * y + 0.9 * noise(random, n, (5, 5))))
     grain = noise(random, n, (170, 170)) - 0.5
     return blend(0.5 + 0.28 * ripples + 0.5 * grain, (0.76, 0.62, 0.38), (0.96, 0.86, 0.62))
 
@@ -77,8 +92,7 @@ def grass(random: np.random.RandomState, n: int) -> Colours:
 def snow(random: np.random.RandomState, n: int) -> Colours:
     """White drifts with blue shade and sparks."""
     drifts = blend(clouds(random, n, 3, 2), (0.74, 0.82, 0.95), (1.0, 1.0, 1.0))
-    sparks = (noise(random, n, (120, 120)) > 0.97)[..., None]
-    return np.where(sparks, np.float32(1.0), drifts * np.float32(0.97))
+    return paint_over(drifts * np.float32(0.97), noise(random, n, (120, 120)) > 0.97, (1.0, 1.0, 1.0))
 
 
 def brick_wall(random: np.random.RandomState, n: int) -> Colours:
@@ -90,7 +104,7 @@ def brick_wall(random: np.random.RandomState, n: int) -> Colours:
     tone = tones(random, np.floor(u), np.floor(v))
     bricks = blend(0.75 * tone + 0.25 * noise(random, n, (90, 90)), (0.50, 0.20, 0.13), (0.76, 0.40, 0.28))
     joint = ((u % 1) < 0.055) | ((v % 1) < 0.12)
-    return np.where(joint[..., None], np.float32([0.80, 0.77, 0.71]), bricks)
+    return paint_over(bricks, joint, (0.80, 0.77, 0.71))
 
 
 def wooden_floor(random: np.random.RandomState, n: int) -> Colours:
@@ -103,7 +117,7 @@ def wooden_floor(random: np.random.RandomState, n: int) -> Colours:
     grain = noise(random, n, (160, 9))
     planks = blend(0.55 * tone + 0.45 * grain, (0.42, 0.24, 0.10), (0.74, 0.51, 0.28))
     joint = ((v % 1) < 0.07) | ((u % 1) < 0.014)
-    return np.where(joint[..., None], np.float32([0.20, 0.11, 0.05]), planks)
+    return paint_over(planks, joint, (0.20, 0.11, 0.05))
 
 
 def hedge(random: np.random.RandomState, n: int) -> Colours:
@@ -121,8 +135,8 @@ def carpet(random: np.random.RandomState, n: int) -> Colours:
     weave = 0.06 * np.sign(np.sin(2 * np.pi * 90 * x) * np.sin(2 * np.pi * 90 * y))
     dark, pale, rim = (0.34, 0.07, 0.16), (0.80, 0.60, 0.40), (0.12, 0.13, 0.32)
     inner = blend((diamonds < 0.22).astype(np.float32), dark, pale)
-    pattern = np.where(((diamonds > 0.42) & (diamonds < 0.56))[..., None], np.float32(rim), inner)
-    return pattern + weave[..., None].astype(np.float32)
+    pattern = paint_over(inner, (diamonds > 0.42) & (diamonds < 0.56), rim)
+    return pattern + blend(weave, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 def pebbles(random: np.random.RandomState, n: int) -> Colours:
@@ -142,7 +156,7 @@ def tiles(random: np.random.RandomState, n: int) -> Colours:
         0.65 * tones(random, np.floor(u), np.floor(v)) + gloss, (0.10, 0.50, 0.52), (0.55, 0.86, 0.84)
     )
     joint = ((u % 1) < 0.09) | ((v % 1) < 0.09)
-    return np.where(joint[..., None], np.float32([0.96, 0.96, 0.94]), glaze)
+    return paint_over(glaze, joint, (0.96, 0.96, 0.94))
 
 
 def lava(random: np.random.RandomState, n: int) -> Colours:
@@ -151,7 +165,7 @@ def lava(random: np.random.RandomState, n: int) -> Colours:
     glow = (1 - ridge * 11).clip(0, 1)
     crust = blend(clouds(random, n, 16, 2), (0.07, 0.03, 0.03), (0.26, 0.12, 0.10))
     fire = blend(glow, (0.82, 0.13, 0.02), (1.0, 0.86, 0.25))
-    return np.where((glow > 0.12)[..., None], fire, crust)
+    return over(crust, glow > 0.12, fire)
 
 
 TEXTURES: Mapping[str, Callable[[np.random.RandomState, int], Colours]] = {

@@ -75,7 +75,10 @@ def _weights_of(name: str) -> list[str]:
 def _fetched(name: str) -> bool:
     try:
         entry = zoo.find(name)
-        print(fetch_entry(entry), flush=True)
+        path = fetch_entry(entry)
+        if entry.shipped is not None:
+            print(f"ovseg: '{name}' {zoo.SHIPPED}", file=sys.stderr)
+        print(path, flush=True)
     except WeightsError as error:
         print(f"ovseg: {error}", file=sys.stderr)
         return False

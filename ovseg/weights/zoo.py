@@ -1,16 +1,19 @@
-"""Published weights by name: what each is, from where, and where it is on disk. Needs no torch.
+"""Weights by name: what each is, from where, and where it is on disk. Needs no torch.
 
-To add weights: one entry in the tables below.
+To add weights: one entry in the tables below. Most are published by others and fetched once; toyworld's are
+small and come inside the package.
 """
 
 import os
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import platformdirs
 
 from ovseg.errors import WeightsError
 from ovseg.suggest import did_you_mean
+from ovseg.weights.shipped import FOLDER as SHIPPED_FOLDER
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,10 @@ class Entry:
         name: what users type.
         what: one line for people.
         remotes: the same weights in order of preference; a later one is used if the server lacks the earlier.
+            Empty for what comes with ovseg.
         licence: as its publisher states it, or "see its page".
-        source: the publisher's page.
+        source: the publisher's page, or `SHIPPED`.
+        shipped: the file inside the package; None for weights that are fetched.
     """
 
     name: str
@@ -49,16 +54,25 @@ class Entry:
     remotes: tuple[Remote, ...]
     licence: str
     source: str
+    shipped: Path | None = None
 
     @property
     def size(self) -> int | None:
         """Bytes of the preferred file, as published; None if not published."""
+        if self.shipped is not None:
+            return self.shipped.stat().st_size if self.shipped.is_file() else None
         return self.remotes[0].size
 
     @property
     def sha256(self) -> str | None:
-        """Digest of the preferred file, as published; None if not published."""
+        """Digest of the preferred file, as published or of the file in the package; None if there is none."""
+        if self.shipped is not None:
+            return sha256(self.shipped.read_bytes()).hexdigest() if self.shipped.is_file() else None
         return self.remotes[0].sha256
+
+
+SHIPPED = "comes with ovseg"
+"""The source of weights that lie inside the package."""
 
 
 def _fcclip(name: str, backbone: str, drive_id: str) -> Entry:
@@ -169,7 +183,25 @@ _SAM = tuple(
     )
 )
 
-ZOO = {entry.name: entry for entry in (*_FCCLIP, *_CLIP, *_DINO, *_SAM)}
+_TOYWORLD = tuple(
+    Entry(
+        f"toyworld_{name}",
+        f"toyworld's {what}",
+        (),
+        "Apache-2.0",
+        SHIPPED,
+        shipped=SHIPPED_FOLDER / f"toyworld_{name}.safetensors",
+    )
+    for name, what in (
+        ("fcclip", "FC-CLIP, the decoders and the trained classifier, without the frozen CLIP"),
+        ("clip_convnext", "CLIP with a ConvNeXt, image and text tower"),
+        ("clip_vit", "CLIP with a ViT/16, image and text tower"),
+        ("dino", "DINO ViT/16, self-supervised"),
+        ("sam", "SAM, image encoder, prompt encoder and mask decoder"),
+    )
+)
+
+ZOO = {entry.name: entry for entry in (*_FCCLIP, *_CLIP, *_DINO, *_SAM, *_TOYWORLD)}
 """Every listed name, in the order that `ovseg ls weights` prints."""
 
 
@@ -219,7 +251,10 @@ def open_clip_weights(architecture: str, tag: str) -> Entry:
 
 
 def locate(entry: Entry) -> Path | None:
-    """Where weights are on disk: in the mirror if that is a folder, else in the cache; None if nowhere."""
+    """Where weights are on disk: in the package if they come with it, in the mirror if that is a folder, else
+    in the cache; None if nowhere."""
+    if entry.shipped is not None:
+        return entry.shipped if entry.shipped.is_file() else None
     source = mirror()
     folders = (
         [weights_folder()]

@@ -13,6 +13,8 @@ from ovseg.weights import zoo
 from ovseg.weights.kind import kind_of
 from ovseg.weights.parts import PARTS, RANDOM, part_weights
 
+_AGAIN = "pip install --force-reinstall ovseg"
+
 
 def check_weights() -> Iterator[Finding]:
     """Findings on every weights file of the cache folder and on the names that models give."""
@@ -21,14 +23,19 @@ def check_weights() -> Iterator[Finding]:
     for entry in zoo.ZOO.values():
         path = zoo.locate(entry)
         if path is None:
-            missing.append(entry.name)
+            if entry.shipped is None:
+                missing.append(entry.name)
+            else:
+                yield fault(f"{entry.name} comes with ovseg, but {entry.shipped} is not there.", _AGAIN)
             continue
         try:
             kind_of(path)
         except WeightsError as error:
-            yield fault(f"{entry.name}: {error}", f"rm '{path}' && ovseg download {entry.name}")
+            fetched_again = f"rm '{path}' && ovseg download {entry.name}"
+            yield fault(f"{entry.name}: {error}", _AGAIN if entry.shipped else fetched_again)
         else:
-            yield ok(f"{entry.name}: {path}, {bytes_text(path.stat().st_size)}")
+            where = zoo.SHIPPED if entry.shipped else path
+            yield ok(f"{entry.name}: {where}, {bytes_text(path.stat().st_size)}")
     yield from _half_fetched()
     if missing:
         yield note(

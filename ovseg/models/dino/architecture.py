@@ -12,6 +12,7 @@ from torch import nn
 
 from ovseg.errors import ConfigError
 from ovseg.suggest import did_you_mean, listed
+from ovseg.weights.shipped import architecture_file
 
 _DINOS = tuple(f"vit_{size}_patch{patch}_224.dino" for size in ("small", "base") for patch in (16, 8))
 _EXTRAS = ("ls1", "ls2", "q_norm", "k_norm", "norm", "gate")
@@ -22,14 +23,18 @@ def build_vit(architecture: str) -> VisionTransformer:
     """A plain vision transformer without its weights (random, or none on the ``meta`` device) or head.
 
     Args:
-        architecture: a name of timm, or the path of a JSON file with the keyword arguments of timm's
-            ``VisionTransformer``.
+        architecture: a name of timm or of a JSON file that comes with ovseg (``toyworld_dino``), or the path
+            of a JSON file with the keyword arguments of timm's ``VisionTransformer``.
 
     Raises:
         ConfigError: timm does not know the architecture, it is no plain vision transformer, or its file is
             damaged.
     """
-    vit = _from_file(Path(architecture)) if architecture.endswith(".json") else _from_timm(architecture)
+    shipped = architecture_file(architecture)
+    if shipped is not None or architecture.endswith(".json"):
+        vit = _from_file(shipped or Path(architecture))
+    else:
+        vit = _from_timm(architecture)
     _check(vit, architecture)
     return vit
 

@@ -12,6 +12,7 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 
 from ovseg.errors import ConfigError
 from ovseg.suggest import did_you_mean, listed
+from ovseg.weights.shipped import architecture_file
 
 PATCH = 16
 WINDOW = 14
@@ -53,14 +54,15 @@ def sam_size(architecture: str) -> SamSize:
     """The size that an architecture means.
 
     Args:
-        architecture: a name of `SIZES`, or the path of a JSON file with the attributes of a `SamSize`.
+        architecture: a name of `SIZES` or of a JSON file that comes with ovseg (``toyworld_sam``), or the
+            path of a JSON file with the attributes of a `SamSize`.
 
     Raises:
         ConfigError: there is no such size, or its file is damaged or contradicts itself.
     """
     if architecture in SIZES:
         return SIZES[architecture]
-    path = Path(architecture)
+    path = architecture_file(architecture) or Path(architecture)
     if path.suffix != ".json":
         raise ConfigError(
             f"There is no SAM architecture '{architecture}'.{did_you_mean(architecture, SIZES)} Write "

@@ -188,7 +188,8 @@ def sam_automatic(
 
     Args:
         backbone: whose network input SAM looks at.
-        architecture: ``vit_b``, ``vit_l``, ``vit_h``, or the path of a JSON file (see `SamSize`).
+        architecture: ``vit_b``, ``vit_l``, ``vit_h``, ``toyworld_sam``, or the path of a JSON file (see
+            `SamSize`).
         checkpoint: of that architecture, a name of ``ovseg ls weights`` or the path of a file; None if the
             weights come from elsewhere.
         points_per_side: points along each side of the picture; the cost grows with its square.

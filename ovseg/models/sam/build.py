@@ -15,7 +15,8 @@ def sam(
     """Segment Anything, prompted.
 
     Args:
-        architecture: ``vit_b``, ``vit_l``, ``vit_h``, or the path of a JSON file (see `SamSize`).
+        architecture: ``vit_b``, ``vit_l``, ``vit_h``, ``toyworld_sam``, or the path of a JSON file (see
+            `SamSize`).
         checkpoint: of that architecture, a name of ``ovseg ls weights`` or the path of a file; None if the
             weights come from elsewhere.
         mask_prompt: how mask prompts are embedded. ``official`` is what Trident does: each without a batch

@@ -164,3 +164,12 @@ def test_a_damaged_file(content: str, message: str, tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"The architecture file '.*none\.json' does not exist"):
         dino(architecture=str(tmp_path / "none.json"))
+
+
+def test_an_architecture_that_comes_with_ovseg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ovseg.weights.shipped.FOLDER", tmp_path)
+    file = Path(architecture(tmp_path))
+    assert (
+        dino(architecture=file.stem, pretrained=None).spec
+        == dino(architecture=str(file), pretrained=None).spec
+    )

@@ -7,7 +7,7 @@ import torch
 from segment_anything import sam_model_registry
 
 from ovseg.errors import ConfigError, WeightsError
-from ovseg.models.sam.architecture import SIZES, build_parts
+from ovseg.models.sam.architecture import SIZES, SamSize, build_parts, sam_size
 from ovseg.models.sam.build import sam
 from ovseg.models.sam.weights import load_sam
 from ovseg.weights.zoo import ZOO
@@ -73,6 +73,14 @@ def test_every_size_has_its_checkpoint(size: str) -> None:
     (remote,) = ZOO[f"sam_{size}"].remotes
     assert remote.url.startswith(f"https://dl.fbaipublicfiles.com/segment_anything/sam_{size}_")
     assert ZOO[f"sam_{size}"].licence == "Apache-2.0"
+
+
+def test_an_architecture_that_comes_with_ovseg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ovseg.weights.shipped.FOLDER", tmp_path)
+    (tmp_path / "own.json").write_text(
+        '{"embed_dim": 16, "depth": 2, "num_heads": 2, "global_attn": [1], "prompt_dim": 32}'
+    )
+    assert sam_size("own") == SamSize(embed_dim=16, depth=2, num_heads=2, global_attn=(1,), prompt_dim=32)
 
 
 def test_an_unknown_architecture() -> None:

@@ -1,1 +1,1 @@
-"""Toyworld: a data set that is drawn instead of downloaded, with exact truth and classes that are never shown."""
+"""Toyworld: a data set that is drawn, not downloaded, with exact truth and classes that training lacks."""

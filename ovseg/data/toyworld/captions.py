@@ -28,15 +28,13 @@ def caption_of_name(name: str, random: np.random.RandomState) -> str:
         name: of a class, as in the vocabulary.
         random: chooses the words and the template.
     """
-    known = (*_PLAIN, *load_templates("vild"), *load_templates("imagenet"))
-    template = (
-        _PLAIN[random.randint(len(_PLAIN))] if random.rand() < 0.4 else known[random.randint(len(known))]
-    )
-    return template.format(_said(name, random))
+    asked = (*load_templates("vild"), *load_templates("imagenet"))
+    templates = _PLAIN if random.rand() < 0.4 else asked
+    return templates[random.randint(len(templates))].format(_said(name, random))
 
 
 def caption_of_scene(scene: Scene, random: np.random.RandomState) -> str:
-    """A sentence about a whole picture: up to three of its things and one or two kinds of stuff, in any order."""
+    """A sentence about a whole picture: up to three things and one or two kinds of stuff, in any order."""
     things = [segment.name for segment in scene.segments if segment.is_thing]
     stuff = [segment.name for segment in scene.segments if not segment.is_thing]
     named = [f"a {_said(things[i], random)}" for i in random.permutation(len(things))[:3]]

@@ -1,7 +1,7 @@
 """What is in a scene and where, before anything is painted. Needs no torch.
 
-Lengths are shares of the picture's side, so a layout is the same at every size. Random numbers come from numpy's
-`RandomState`, whose streams numpy keeps as they are for good.
+Lengths are shares of the picture's side, so a layout is the same at every size. Random numbers come from
+numpy's `RandomState`, whose streams numpy keeps as they are for good.
 """
 
 from collections.abc import Sequence
@@ -47,11 +47,12 @@ class Layout:
 
     Attributes:
         stuff: names; `borders` say where each is.
-        borders: region i + 1 lies below line i: its height at the middle, its slope, and the height, frequency
-            and phase of its waves.
+        borders: region i + 1 lies below line i: its height at the middle, its slope, and the height,
+            frequency and phase of its waves.
         things: from back to front.
         light: factors on the three channels.
-        slope: how much brighter the picture is at its left (positive) or right border, and at the top or bottom.
+        slope: how much brighter the picture is at its left (positive) or right border, and at its top or
+            bottom.
         grain: standard deviation of the noise on each pixel, of colours in 0..1.
     """
 

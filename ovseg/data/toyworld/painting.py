@@ -1,7 +1,7 @@
 """Painting one thing onto a canvas. Needs no torch.
 
-Letters: n the side of the canvas in pixels, h w a window of it. Points are (x, y) in pixels from the upper left
-corner of the canvas.
+Letters: n the side of the canvas in pixels, h w a window of it. Points are (x, y) in pixels from the upper
+left corner of the canvas.
 """
 
 from collections.abc import Sequence
@@ -66,18 +66,18 @@ class _Stencil:
         self.shape = (int(high[1] - low[1]), int(high[0] - low[0]))
         self.middle = middle - low
 
-    def lines(self, part: Part) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def lines(self, part: Part) -> list[np.ndarray]:
         """Its outline and holes in OpenCV's fixed-point numbers."""
         placed = (line @ self.matrix.T + self.middle for line in (part.outline, *part.holes))
         return [np.round(line * 2**_SHIFT).astype(np.int32) for line in placed]
 
-    def fill(self, canvas: np.ndarray, part: Part, colour: Sequence[float], rim: int = 0) -> None:  # type: ignore[type-arg]
+    def fill(self, canvas: np.ndarray, part: Part, colour: Sequence[float], rim: int = 0) -> None:
         """Paint a part and, if a width is given, its rim in a darker tone."""
         cv2.fillPoly(canvas, self.lines(part), colour, shift=_SHIFT)
         if rim:
             self.outline(canvas, part, [0.45 * value for value in colour], rim)
 
-    def outline(self, canvas: np.ndarray, part: Part, colour: Sequence[float], width: int) -> None:  # type: ignore[type-arg]
+    def outline(self, canvas: np.ndarray, part: Part, colour: Sequence[float], width: int) -> None:
         cv2.polylines(canvas, self.lines(part), isClosed=True, color=colour, thickness=width, shift=_SHIFT)
 
     def own_places(self) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:

@@ -58,11 +58,9 @@ def draw_scene(split: Split, index: int, size: int = DEFAULT_SIZE) -> Scene:
     image, ids = _paint(layout, random_state(split, index, 1), size * _FINER)
     names = [*layout.stuff, *(placed.thing.name for placed in layout.things)]
     ids = ids[1::_FINER, 1::_FINER]
-    small = cv2.resize(_lit(layout, image), (size, size), interpolation=cv2.INTER_AREA)
-    noisy = small + layout.grain * random_state(split, index, 2).standard_normal(small.shape).astype(
-        np.float32
-    )
-    pixels = (noisy.clip(0, 1) * 255).round().astype(np.uint8)
+    lit = _lit(layout, cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
+    grain = random_state(split, index, 2).normal(0.0, layout.grain, lit.shape)
+    pixels = ((lit + grain).clip(0, 1) * 255).round().astype(np.uint8)
     return Scene(pixels, ids, _segments(ids, names, things_from=len(layout.stuff)))
 
 
@@ -83,7 +81,8 @@ def _lit(layout: Layout, image: Float32[np.ndarray, "n n 3"]) -> Float32[np.ndar
     """The same in the scene's light."""
     axis = np.linspace(0.5, -0.5, image.shape[0], dtype=np.float32)
     gradient = 1 + layout.slope[0] * axis[None, :] + layout.slope[1] * axis[:, None]
-    lit: Float32[np.ndarray, "n n 3"] = image * gradient[..., None] * np.float32(layout.light)
+    light = np.array(layout.light, np.float32)
+    lit: Float32[np.ndarray, "n n 3"] = image * gradient[..., None] * light
     return lit
 
 

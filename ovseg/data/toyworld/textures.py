@@ -1,7 +1,7 @@
 """How the stuff of toyworld looks: a texture each, over the whole canvas. Needs no torch.
 
-A texture is a function of the canvas side n and a random state to float32 colours (n, n, 3) in 0..1. Whatever is
-random is drawn at a size that does not depend on n, so that a scene is the same at every size.
+A texture is a function of a random state and the canvas side n to float32 colours (n, n, 3), mostly in 0..1.
+Whatever is random is drawn at a size that does not depend on n, so that a scene is the same at every size.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ def noise(random: np.random.RandomState, n: int, cells: tuple[int, int]) -> Fiel
 def clouds(random: np.random.RandomState, n: int, cells: int, octaves: int = 3) -> Field:
     """Noise over noise, each twice as fine and half as strong; in 0..1."""
     layers = [noise(random, n, (cells << i, cells << i)) * 0.5**i for i in range(octaves)]
-    total: Field = sum(layers) / np.float32(sum(0.5**i for i in range(octaves)))
+    total: Field = np.sum(layers, axis=0) / np.float32(sum(0.5**i for i in range(octaves)))
     return total
 
 
@@ -52,17 +52,16 @@ def over(base: Colours, mask: Bool[np.ndarray, "n n"], top: Colours) -> Colours:
 
 def paint_over(base: Colours, mask: Bool[np.ndarray, "n n"], colour: tuple[float, float, float]) -> Colours:
     """A single colour where the mask is; changes and returns `base`."""
-    return over(base, mask, np.full_like(base, np.float32(colour)))
+    return over(base, mask, np.full_like(base, np.array(colour, np.float32)))
 
 
 def sky(random: np.random.RandomState, n: int) -> Colours:
     """Pale at the horizon, with clouds."""
     _, y = places(n)
     cover = ((clouds(random, n, 4) - 0.52) * 6).clip(0, 1)
-    air = np.broadcast_to(y, (n, n)) * (1 - cover)
-    return blend(air, (0.36, 0.62, 0.95), (0.72, 0.87, 1.0)) + blend(
-        cover, (0.0, 0.0, 0.0), (0.6, 0.35, 0.04)
-    )
+    air = blend(np.broadcast_to(y, (n, n)) * (1 - cover), (0.36, 0.62, 0.95), (0.72, 0.87, 1.0))
+    covered: Colours = air + blend(cover, (0.0, 0.0, 0.0), (0.6, 0.35, 0.04))
+    return covered
 
 
 def sea(random: np.random.RandomState, n: int) -> Colours:
@@ -136,7 +135,8 @@ def carpet(random: np.random.RandomState, n: int) -> Colours:
     dark, pale, rim = (0.34, 0.07, 0.16), (0.80, 0.60, 0.40), (0.12, 0.13, 0.32)
     inner = blend((diamonds < 0.22).astype(np.float32), dark, pale)
     pattern = paint_over(inner, (diamonds > 0.42) & (diamonds < 0.56), rim)
-    return pattern + blend(weave, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    woven: Colours = pattern + blend(weave, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return woven
 
 
 def pebbles(random: np.random.RandomState, n: int) -> Colours:
@@ -192,7 +192,7 @@ def tones(random: np.random.RandomState, column: Field, row: Field) -> Field:
 
 
 def cells(random: np.random.RandomState, n: int, count: int) -> tuple[Field, Field]:
-    """The distance to the nearest of many scattered points, in spacings (0 to about 1), and that point's tone.
+    """The distance to the nearest of many scattered points, in spacings (0 to about 1), and its tone.
 
     One point lies in each of count x count squares. Made at a fixed fine size and enlarged from there.
     """

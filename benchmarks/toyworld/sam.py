@@ -1,0 +1,198 @@
+"""Train toyworld's Segment Anything: the package's own modules at a small size, on masks without names.
+
+    OMP_NUM_THREADS=1 python benchmarks/toyworld/sam.py --minutes 40
+
+As in the paper (arXiv 2304.02643, appendix A) a picture is encoded once and asked many times; an ambiguous
+prompt (one point, one box) is answered with three masks, of which the best one learns, and the answer comes
+back as a prompt together with a point where it was wrong. Different: one such round and not ten, the two
+losses weigh 20 to 1 as there, and a quarter of the pictures is asked with coarse maps (`sam_prompts`). Masks
+are those of the split ``train``, so unseen classes have none.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from augment import cut, jitter_colours, random_crop, soften
+from corpus import Corpus
+from export import export
+from loop import cosine, fit
+from sam_measure import measure
+from sam_model import HIGHEST_LOGIT, SamModel, answers_for, chosen, losses
+from sam_prompts import CELL, Prompts, correction, draw_prompts, draw_targets
+
+from ovseg.models.sam.architecture import SamSize, sam_size
+from ovseg.weights.shipped import FOLDER
+
+NAME = "toyworld_sam"
+SEED = 2304
+KINDS = ("point", "box", "coarse", "point_box")
+"""Of the pictures of a batch, in turn; the last two are prompts without ambiguity."""
+
+
+class Training:
+    """One update after the other; everything random follows from the iteration's number.
+
+    Args:
+        model: learns.
+        corpus: pictures with masks, at the network's size.
+        iterations: of the whole training, for the learning rate.
+        prompts: of each picture.
+        peak: highest learning rate.
+        validation: pictures to measure on, and how often; None for never.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: SamModel,
+        corpus: Corpus,
+        iterations: int,
+        prompts: int = 8,
+        peak: float = 1e-3,
+        validation: tuple[Corpus, int] | None = None,
+    ) -> None:
+        self.model, self.corpus, self.iterations = model, corpus, iterations
+        self.prompts, self.peak, self.validation = prompts, peak, validation
+        self.optimiser = torch.optim.AdamW(_groups(model), lr=peak, betas=(0.9, 0.99))
+
+    def step(self, iteration: int) -> Mapping[str, float]:
+        """Learn from a picture for each of `KINDS`."""
+        random = np.random.RandomState([SEED, iteration])
+        seen = [self._picture(random) for _ in KINDS]
+        embeddings = self.model.embed(np.stack([picture for picture, _, _ in seen]))
+        logged: dict[str, float] = {}
+        total = torch.zeros((), device=self.model.device)
+        for place, (kind, (_, ids, things)) in enumerate(zip(KINDS, seen, strict=True)):
+            truth, others = draw_targets(ids, things, self.prompts, random)
+            prompts = draw_prompts(kind, truth, others, random)
+            total = total + self._both_rounds(embeddings[place : place + 1], prompts, random, logged)
+        total = total / len(KINDS)
+        self._update(total, iteration)
+        logged["loss"] = total.item()
+        return {**logged, **self._measured(iteration + 1)}
+
+    def _picture(self, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray, frozenset[int]]:
+        """A picture, changed at random, the segments on the masks' grid, and which of these are things."""
+        index = random.randint(len(self.corpus))
+        image, ids = self.corpus.image(index), self.corpus.ids(index)
+        side = image.shape[0]
+        crop = random_crop(side, (0.4, 1.0), random) if random.rand() < 0.5 else (0.0, 0.0, float(side))
+        flip = bool(random.rand() < 0.5)
+        picture = jitter_colours(cut(image, crop, side, flip=flip), 0.3, random)
+        if random.rand() < 0.3:
+            picture = soften(picture, random.randint(side // 2, side))
+        segments = cut(ids, crop, side // CELL, flip=flip, nearest=True)
+        things = frozenset(segment.id for segment in self.corpus.segments(index) if segment.is_thing)
+        return picture, segments, things
+
+    def _both_rounds(
+        self,
+        embedding: torch.Tensor,
+        prompts: Prompts,
+        random: np.random.RandomState,
+        logged: dict[str, float],
+    ) -> torch.Tensor:
+        """Loss of the answers to prompts and of those to their corrections."""
+        truth = torch.from_numpy(prompts.truth).to(embedding.device)
+        logits, quality = self.model.answer(embedding, prompts)
+        some = answers_for(prompts.kind)
+        first, error, ious = losses(logits[:, some], quality[:, some], truth)
+        picked = ious[torch.arange(len(ious)), quality[:, some].argmax(1)]
+        logged[f"iou_{prompts.kind}"] = picked.mean().item()
+        answer = chosen(logits[:, some], quality[:, some]).clamp(-HIGHEST_LOGIT, HIGHEST_LOGIT)
+        again = corrected(prompts, answer.cpu().numpy(), random)
+        logits, quality = self.model.answer(embedding, again)
+        second, error_again, ious = losses(logits[:, :1], quality[:, :1], truth)
+        logged[f"iou_{prompts.kind}_corrected"] = ious.mean().item()
+        return first + error + second + error_again
+
+    def _update(self, loss: torch.Tensor, iteration: int) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = cosine(iteration, self.iterations, peak=self.peak, warmup=50)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+
+    def _measured(self, done: int) -> Mapping[str, float]:
+        if self.validation is None or (done % self.validation[1] and done != self.iterations):
+            return {}
+        return {f"val_{key}": value for key, value in measure(self.model, self.validation[0], 20).items()}
+
+
+def corrected(prompts: Prompts, answer: np.ndarray, random: np.random.RandomState) -> Prompts:
+    """The same prompts with their answers, logits (n, m, m), as mask prompts and a point more."""
+    points, labels = correction(answer > 0, prompts.truth, random)
+    if prompts.points is not None and prompts.labels is not None:
+        points, labels = (
+            np.concatenate([prompts.points, points], 1),
+            np.concatenate([prompts.labels, labels], 1),
+        )
+    return replace(prompts, kind="corrected", points=points, labels=labels, masks=answer)
+
+
+def build_model(size: SamSize) -> SamModel:
+    """With the same random weights each time."""
+    torch.manual_seed(SEED)
+    return SamModel(size)
+
+
+def _groups(model: SamModel) -> list[dict[str, object]]:
+    """Matrices decay; biases, norms, tokens and positions do not."""
+    matrices = [weight for key, weight in model.named_parameters() if weight.ndim >= 2 and _decays(key)]
+    others = [weight for key, weight in model.named_parameters() if weight.ndim < 2 or not _decays(key)]
+    return [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+
+
+def _decays(key: str) -> bool:
+    return not any(part in key for part in ("pos_embed", "rel_pos", "embed.weight", "embeddings", "token."))
+
+
+def main() -> None:
+    """Train, or measure with --evaluate, or write the package's file with --export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--minutes", type=float, help="of this call; the run can be continued")
+    parser.add_argument("--iterations", type=int, default=2800)
+    parser.add_argument("--pictures", type=int, default=1200, help="of the split train")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--run", type=Path, default=Path("runs/toyworld/sam"))
+    parser.add_argument("--corpus", type=Path, default=Path("runs/toyworld/corpus"))
+    parser.add_argument("--evaluate", type=int, metavar="PICTURES", help="measure the run's model and stop")
+    parser.add_argument("--untrained", action="store_true", help="measure random weights")
+    parser.add_argument("--export", action="store_true", help="write the run's model as it is and stop")
+    given = parser.parse_args()
+    size = sam_size(str(FOLDER / f"{NAME}.json"))
+    model = build_model(size).to(given.device)
+    if given.evaluate or given.export:
+        if not given.untrained:
+            saved = torch.load(given.run / "checkpoint.pt", map_location=given.device, weights_only=True)
+            model.load_state_dict(saved["parts"]["model"])
+        if given.export:
+            print(export(model.state_dict(), NAME))
+        if given.evaluate:
+            pictures = Corpus("val", given.evaluate, size.image_size, given.corpus)
+            print(json.dumps(measure(model, pictures, given.evaluate, thorough=True), indent=1))
+        return
+    training = Training(
+        model=model,
+        corpus=Corpus("train", given.pictures, size.image_size, given.corpus),
+        iterations=given.iterations,
+        validation=(Corpus("val", 20, size.image_size, given.corpus), 250),
+    )
+    fit(
+        training.step,
+        {"model": model, "optimiser": training.optimiser},
+        iterations=given.iterations,
+        folder=given.run,
+        minutes=given.minutes,
+    )
+    print(export(model.state_dict(), NAME))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""SAM's three modules as one, for training: a picture's embedding, prompts answered with masks, their losses.
+
+Source: Segment Anything (arXiv 2304.02643), appendix A.
+
+Letters: b pictures, n prompts of one picture, c channels, h w the encoder's grid, m side of masks.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sam_prompts import Prompts
+from torch import Tensor, nn
+
+from ovseg.models.sam.architecture import SamSize, build_parts
+from ovseg.models.sam.picture import PIXEL_MEAN, PIXEL_STD
+
+AMBIGUOUS = ("point", "box")
+"""Kinds of prompts that are answered with three masks; all others are answered with the first mask."""
+
+FOCAL, DICE = 20.0, 1.0
+"""Weights of the two losses of a mask."""
+
+HIGHEST_LOGIT = 32.0
+"""Of an answer that becomes a mask prompt."""
+
+
+class SamModel(nn.Module):
+    """The package's modules under the names that the published files have for them."""
+
+    def __init__(self, size: SamSize) -> None:
+        super().__init__()
+        self.image_encoder, self.prompt_encoder, self.mask_decoder = build_parts(size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.image_encoder.pos_embed.device
+
+    def embed(self, pictures: np.ndarray) -> Tensor:
+        """Pictures, uint8 (b, side, side, 3) of the network's side, to (b, c, h, w)."""
+        pixels = torch.from_numpy(pictures).to(self.device).float()
+        mean, std = (torch.tensor(value, device=self.device) for value in (PIXEL_MEAN, PIXEL_STD))
+        x = ((pixels - mean) / std).permute(0, 3, 1, 2)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            y = self.image_encoder(x)
+        return y.float()
+
+    def answer(self, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """All four masks of each prompt, (n, 4, m, m) logits, and their predicted IoUs, (n, 4).
+
+        Args:
+            embedding: (1, c, h, w) of a picture.
+            prompts: of the same picture.
+        """
+        points, labels, boxes, masks = (
+            None if part is None else torch.from_numpy(part).to(self.device)
+            for part in (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
+        )
+        sparse, dense = self.prompt_encoder(
+            points=None if points is None else (points, labels),
+            boxes=boxes,
+            masks=None if masks is None else masks[:, None],
+        )
+        found: tuple[Tensor, Tensor] = self.mask_decoder.predict_masks(
+            image_embeddings=embedding,
+            image_pe=self.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+        )
+        return found
+
+
+def answers_for(kind: str) -> slice:
+    """Which of the four masks answer a kind of prompt."""
+    return slice(1, 4) if kind in AMBIGUOUS else slice(0, 1)
+
+
+def losses(logits: Tensor, quality: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The best mask's loss and the predicted IoUs' error, means over prompts, and the masks' true IoUs.
+
+    Args:
+        logits: (n, a, m, m), the masks that answer the prompts.
+        quality: (n, a), their predicted IoUs.
+        truth: bool (n, m, m).
+    """
+    of_mask = mask_loss(logits, truth)
+    true_iou = iou(logits, truth)
+    return of_mask.min(1).values.mean(), F.mse_loss(quality, true_iou), true_iou
+
+
+def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Focal loss (arXiv 1708.02002) and dice loss of each mask, (n, a)."""
+    wanted = truth[:, None].to(logits.dtype).expand_as(logits)
+    plain = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    surprise = 1 - (-plain).exp()
+    balance = 0.75 - 0.5 * wanted
+    focal = (balance * surprise.square() * plain).mean((2, 3))
+    likely = logits.sigmoid()
+    common = (likely * wanted).sum((2, 3))
+    dice = 1 - (2 * common + 1) / (likely.sum((2, 3)) + wanted.sum((2, 3)) + 1)
+    return FOCAL * focal + DICE * dice
+
+
+def iou(logits: Tensor, truth: Tensor) -> Tensor:
+    """Intersection over union of each mask with the truth, (n, a); 0 where both are empty."""
+    said, wanted = logits.detach() > 0, truth[:, None]
+    union = (said | wanted).sum((2, 3))
+    return (said & wanted).sum((2, 3)) / union.clamp(min=1)
+
+
+def chosen(logits: Tensor, quality: Tensor) -> Tensor:
+    """Of each prompt's masks (n, a, m, m) the one of the highest predicted IoU, (n, m, m)."""
+    return logits.detach()[torch.arange(len(logits)), quality.argmax(1)]

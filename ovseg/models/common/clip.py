@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from ovseg.errors import ConfigError, WeightsError
+from ovseg.weights.shipped import architecture_file
 
 
 def build_clip(architecture: str, *, openai: bool) -> tuple[open_clip.CLIP, SimpleTokenizer]:
     """A CLIP without its weights (uninitialised or random, as the ``torch.device`` has it), and a tokenizer.
 
     Args:
-        architecture: a name of ``open_clip.list_models()``, or the path of a JSON file in open_clip's own
-            format.
+        architecture: a name of ``open_clip.list_models()``, one that comes with ovseg (``toyworld_clip_vit``)
+            or the path of a JSON file in open_clip's own format. Where that names a file of merges
+            (``text_cfg.tokenizer_kwargs.bpe_path``), it is looked for beside the JSON file.
         openai: the weights to come are OpenAI's, whose towers use QuickGELU whatever the architecture file
             says.
 
@@ -35,7 +38,7 @@ def build_clip(architecture: str, *, openai: bool) -> tuple[open_clip.CLIP, Simp
         )
     config["quick_gelu"] = bool(config.get("quick_gelu")) or openai
     clip = open_clip.CLIP(**config)
-    return clip, SimpleTokenizer(context_length=config["text_cfg"].get("context_length", 77))
+    return clip, _tokenizer(architecture, config["text_cfg"])
 
 
 def clip_state(state: dict[str, torch.Tensor], *, source: str) -> dict[str, torch.Tensor]:
@@ -53,12 +56,44 @@ def clip_state(state: dict[str, torch.Tensor], *, source: str) -> dict[str, torc
     return state
 
 
+OPENAI_TOKENS = 49408
 _EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 _REQUIRED = frozenset(("embed_dim", "vision_cfg", "text_cfg"))
 
 
+def _tokenizer(architecture: str, text_cfg: Mapping[str, Any]) -> SimpleTokenizer:
+    """OpenAI's, or that of the architecture's own merges.
+
+    Raises:
+        ConfigError: the file of merges does not exist, or makes another number of tokens than the tower has.
+    """
+    options = dict(text_cfg.get("tokenizer_kwargs") or {})
+    folder = _file(architecture).parent
+    if "bpe_path" in options:
+        options["bpe_path"] = str(folder / options["bpe_path"])
+        if not Path(options["bpe_path"]).is_file():
+            raise ConfigError(
+                f"The merges '{options['bpe_path']}' of the CLIP architecture '{architecture}' do not exist. "
+                "Put them beside its file, or take text_cfg.tokenizer_kwargs.bpe_path out of it."
+            )
+    tokenizer = SimpleTokenizer(context_length=text_cfg.get("context_length", 77), **options)
+    # The tower reads a prompt at its largest id, which is the end token's.
+    tokens, embedded = tokenizer.eot_token_id + 1, text_cfg.get("vocab_size", OPENAI_TOKENS)
+    if tokens != embedded:
+        raise ConfigError(
+            f"The CLIP architecture '{architecture}' has text_cfg.vocab_size={embedded}, and its tokenizer "
+            f"makes {tokens} tokens. Write vocab_size={tokens}, or give it its own merges as "
+            "text_cfg.tokenizer_kwargs.bpe_path."
+        )
+    return tokenizer
+
+
+def _file(architecture: str) -> Path:
+    return architecture_file(architecture) or Path(architecture)
+
+
 def _clip_config(architecture: str) -> dict[str, Any]:
-    path = Path(architecture)
+    path = _file(architecture)
     if path.suffix == ".json":
         if not path.is_file():
             raise ConfigError(f"The CLIP architecture file '{path}' does not exist.")

@@ -109,6 +109,7 @@ def _vocabulary_of(dataset: str) -> str:
     """The built-in list of the classes of what a file of the group ``dataset`` configures; ``own`` if none.
 
     The data set itself is asked, so that those of plugins need not be listed here; none of its files is read.
+    One whose classes depend on the split (`vocabulary_by_split`) says them when it is built for use.
     """
     loaded = GlobalHydra.instance().config_loader().repository.load_config(f"dataset/{dataset}")  # type: ignore[attr-defined]
     if loaded is None or OmegaConf.missing_keys(loaded.config):
@@ -116,12 +117,12 @@ def _vocabulary_of(dataset: str) -> str:
     node = OmegaConf.to_container(loaded.config, resolve=True)
     assert isinstance(node, dict)
     try:
-        name = build_component(
-            "datasets", {str(k): v for k, v in node.items()}, path="dataset"
-        ).vocabulary.name
+        built = build_component("datasets", {str(k): v for k, v in node.items()}, path="dataset")
+        name = built.vocabulary.name
     except OvsegError:  # said in full when the data set is built for use
         return NO_VOCABULARY
-    return str(name) if name in vocabulary_names() else NO_VOCABULARY
+    own_word = getattr(built, "vocabulary_by_split", False) or name not in vocabulary_names()
+    return NO_VOCABULARY if own_word else str(name)
 
 
 @lru_cache

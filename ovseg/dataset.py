@@ -10,7 +10,12 @@ from ovseg.vocabulary import Vocabulary
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Pictures with truth, in a fixed order."""
+    """Pictures with truth, in a fixed order.
+
+    A data set may also say, by attributes of these names: `training_names`, the names of the classes of its
+    training part, which divide the numbers of methods without training into seen and unseen; and
+    `vocabulary_by_split`, whether its classes depend on the split.
+    """
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -326,6 +326,10 @@ DATASETS = Registry(
             "ovseg.data.mapillary:MapillaryVistas",
             "Mapillary Vistas 1.2, 65 classes: panoptic and semantic truth",
         ),
+        "toyworld": (
+            "ovseg.data.toyworld.dataset:Toyworld",
+            "a small world that is drawn, not downloaded: panoptic, instance and semantic truth",
+        ),
         "folder": ("ovseg.data.folder:FolderDataset", "pictures and labels of your own, in plain folders"),
     },
 )

@@ -11,8 +11,8 @@ class Subject:
 
     Attributes:
         vocabulary: the data set's classes, which labels of truth and predictions index.
-        is_seen: per class, whether one of its names was a training name (FC-CLIP's rule); all False for a
-            method without training.
+        is_seen: per class, whether one of its names was a training name (FC-CLIP's rule). For a method
+            without training those are the data set's own, or none, which makes all False.
     """
 
     vocabulary: Vocabulary

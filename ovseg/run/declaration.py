@@ -57,6 +57,9 @@ SIZE_KEYS = (
 )
 """Arguments of methods that say how pictures are resized before and scores after the network."""
 
+DRAWN_KEYS = ("size",)
+"""Arguments of data sets, beside the split, that make other pictures of the same names."""
+
 PACKAGES = (
     "ovseg",
     "torch",
@@ -99,6 +102,7 @@ def protocol(
         "dataset": {
             "name": node["name"],
             "split": node.get("split"),
+            **{key: node[key] for key in DRAWN_KEYS if key in node},
             "pictures": len(keys),
             "keys_sha256": _digest(list(keys)),
         },

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from ovseg.build import build_component
+from ovseg.dataset import Dataset
 from ovseg.interfaces import Method, Precision
 from ovseg.report.files import write_file
 from ovseg.report.scores import markdown, print_scores
@@ -57,7 +58,7 @@ def run_evaluation(
     """
     start, started = time.monotonic(), datetime.now(timezone.utc)
     method = _loaded(settings, processes)
-    seen = is_seen(plan.said, getattr(method, "training_names", ()))
+    seen = is_seen(plan.said, _training_names(method, plan.dataset))
     job = _job(settings, plan, method, seen, processes)
     with ExitStack() as held, joined(processes):
         declared = processes.first(lambda: _declared(settings, plan, choices, method))
@@ -101,6 +102,16 @@ def _loaded(settings: EvaluateConfig, processes: Processes) -> Method:
         seed=runtime.seed,
         text_cache=runtime.text_cache,
     )
+
+
+def _training_names(method: Method, dataset: Dataset) -> tuple[str, ...]:
+    """The names that decide which classes count as seen.
+
+    They are those that the method was trained with. Where it was trained with none, those of the data set's
+    training part, if it says them: so all methods are divided alike.
+    """
+    own = getattr(method, "training_names", ())
+    return tuple(own or getattr(dataset, "training_names", ()))
 
 
 def _job(
@@ -151,7 +162,8 @@ def _declared(settings: EvaluateConfig, plan: Plan, choices: Choices, method: Me
 def _decisive(declared: Mapping[str, Any], *, keep: bool) -> dict[str, Any]:
     """What the record of a picture depends on: neither which others there are nor how they are added up."""
     protocol = declared["protocol"]
-    dataset = {key: protocol["dataset"][key] for key in ("name", "split")}
+    kept = ("name", "split", *declaration.DRAWN_KEYS)
+    dataset = {key: value for key, value in protocol["dataset"].items() if key in kept}
     evaluators = {
         name: {key: value for key, value in node.items() if key not in ("resamples", "rules")}
         for name, node in protocol["evaluators"].items()

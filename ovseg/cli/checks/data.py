@@ -83,7 +83,8 @@ def _findings(config: str, dataset: Any, count: int, *, thorough: bool) -> Itera
         yield _fault(config, line)
     if sound:
         looked = "every file opened" if thorough else "'ovseg check data' opens every file"
-        yield ok(f"{config}: {count} pictures; {looked}")
+        place = getattr(dataset, "place", None)
+        yield ok(f"{config}: {count} pictures; {place if isinstance(place, str) else looked}")
 
 
 def _fault(config: str, line: str) -> Finding:

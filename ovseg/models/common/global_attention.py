@@ -9,7 +9,6 @@ Letters: b pictures, n tokens of the grid, r some of them as queries, d channels
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -30,27 +29,12 @@ def attend(attention: GlobalAttention) -> Float[Tensor, "b heads n d"]:
     out = torch.empty_like(values)
     for picture in range(values.shape[0]):
         for head in range(values.shape[1]):
-            queries, keys, mixed = (
-                part[picture : picture + 1, head : head + 1]
-                for part in (attention.queries, attention.keys, values)
-            )
+            weights = attention_weights(attention, picture, head)
+            columns = values[picture, head].transpose(0, 1)
+            mix = prepared(columns, None, "none", values.shape[2], values)
             for rows in query_blocks(values.shape[2], values.device):
-                position = _position_logits(attention, picture, head, rows)
-                out[picture, head, rows] = F.scaled_dot_product_attention(
-                    queries[:, :, rows], keys, mixed, attn_mask=position
-                )[0, 0]
+                out[picture, head, rows] = mix(weights(rows).to(values.dtype))
     return out
-
-
-def _position_logits(
-    attention: GlobalAttention, picture: int, head: int, rows: slice
-) -> Float[Tensor, "r n"] | None:
-    """What relative positions add to some queries' logits; None where there are none."""
-    row_bias, column_bias = attention.row_bias, attention.column_bias
-    if row_bias is None or column_bias is None:
-        return None
-    added = row_bias[picture, head, rows, :, None] + column_bias[picture, head, rows, None, :]
-    return added.flatten(1).to(attention.queries.dtype)
 
 
 def attention_weights(attention: GlobalAttention, picture: int, head: int) -> Weights:

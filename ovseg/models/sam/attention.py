@@ -7,7 +7,6 @@ Letters: b pictures, h w grid of patches, c channels, m windows, s side of a win
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor
@@ -71,8 +70,11 @@ def _attend_windows(
     parts = qkv.flatten(1, 2).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
     queries, keys, values = parts.contiguous()
     row_bias, column_bias = _position_bias(attention, queries, (size, size))
-    position = (row_bias[..., :, None] + column_bias[..., None, :]).flatten(-2)
-    y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=position)
+    logits = ((queries * attention.scale) @ keys.transpose(-2, -1)).float()
+    on_grid = logits.unflatten(-1, (size, size))
+    on_grid += row_bias[..., :, None]
+    on_grid += column_bias[..., None, :]
+    y = torch.softmax(logits, -1).to(values.dtype) @ values
     out: Tensor = y.transpose(1, 2).flatten(2).unflatten(1, (size, size))
     return out
 

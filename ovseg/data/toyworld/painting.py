@@ -93,7 +93,7 @@ def outline_mask(thing: Thing, pose: Pose, n: int) -> Bool[np.ndarray, "n n"]:
     stencil = _Stencil(thing, pose, n)
     solid = np.zeros(stencil.shape, np.uint8)
     for part in stencil.parts:
-        stencil.fill(solid, part, (1,))
+        stencil.fill(solid, part, (1.0,))
     mask = np.zeros((n, n), bool)
     mask[stencil.window] = solid > 0
     return mask
@@ -115,11 +115,11 @@ def paint_thing(image: Float32[np.ndarray, "n n 3"], thing: Thing, pose: Pose) -
         stencil.fill(colours, part, flat, rim)
         if part.paint == "body":
             inside = np.zeros(stencil.shape, np.uint8)
-            stencil.fill(inside, part, (1,))
+            stencil.fill(inside, part, (1.0,))
             cv2.copyTo(body, inside, colours)
             stencil.outline(colours, part, [0.45 * value for value in flat], rim)
-        stencil.fill(solid, part, (1,))
-        stencil.outline(solid, part, (1,), rim)
+        stencil.fill(solid, part, (1.0,))
+        stencil.outline(solid, part, (1.0,), rim)
     _cast_shadow(image[stencil.window], solid, stencil.shadow)
     image[stencil.window] = np.where(solid[..., None] > 0, colours, image[stencil.window])
     mask = np.zeros((n, n), bool)

@@ -206,7 +206,7 @@ def cells(random: np.random.RandomState, n: int, count: int) -> tuple[Field, Fie
         for right in (-1, 0, 1):
             r, c = row + down, column + right
             point = offsets[r + 1, c + 1]
-            distance = np.hypot(c + point[..., 0] - x, r + point[..., 1] - y)
+            distance = np.hypot(c + point[..., 0] - x, r + point[..., 1] - y).astype(np.float32)
             nearer = distance < best
             best = np.where(nearer, distance, best)
             of_best = np.where(nearer, tone[r + 1, c + 1], of_best)

@@ -115,7 +115,10 @@ def _balloon() -> Sequence[Part]:
         Part(polygon((0.24, 0.36), (0.17, 0.66), (0.11, 0.66), (0.12, 0.36)), BROWN),
         Part(
             np.concatenate(
-                [ellipse(0, -0.28, 0.68, 0.68, start=160, end=380), polygon((0.28, 0.42), (-0.28, 0.42))]
+                [
+                    ellipse(0.0, -0.28, 0.68, 0.68, start=160.0, end=380.0),
+                    polygon((0.28, 0.42), (-0.28, 0.42)),
+                ]
             ),
             "body",
         ),
@@ -130,19 +133,21 @@ def _star() -> Sequence[Part]:
     return (
         Part(rays(5, 0.98, 0.45), "body"),
         *(Part(ellipse(x, -0.04, 0.06, 0.11), BLACK) for x in (-0.16, 0.16)),
-        Part(ellipse(0, 0.14, 0.20, 0.16, start=0, end=180), BLACK),
+        Part(ellipse(0.0, 0.14, 0.20, 0.16, start=0.0, end=180.0), BLACK),
     )
 
 
 def _mushroom() -> Sequence[Part]:
     return (
         Part(
-            np.concatenate([box(-0.24, 0.0, 0.24, 0.7)[:2], ellipse(0, 0.80, 0.34, 0.17, start=0, end=180)]),
+            np.concatenate(
+                [box(-0.24, 0.0, 0.24, 0.7)[:2], ellipse(0.0, 0.80, 0.34, 0.17, start=0.0, end=180.0)]
+            ),
             WHITE,
         ),
-        Part(ellipse(0, 0.10, 0.92, 0.16), BROWN),
-        Part(ellipse(0, 0.10, 0.95, 0.98, start=180, end=360), "body"),
-        Part(ellipse(0, 0.10, 0.95, 0.10, start=0, end=180), "shade"),
+        Part(ellipse(0.0, 0.10, 0.92, 0.16), BROWN),
+        Part(ellipse(0.0, 0.10, 0.95, 0.98, start=180.0, end=360.0), "body"),
+        Part(ellipse(0.0, 0.10, 0.95, 0.10, start=0.0, end=180.0), "shade"),
     )
 
 
@@ -163,7 +168,7 @@ def _butterfly() -> Sequence[Part]:
             ),
         )
     ]
-    return (*wings, Part(ellipse(0, 0.05, 0.11, 0.66), BLACK))
+    return (*wings, Part(ellipse(0.0, 0.05, 0.11, 0.66), BLACK))
 
 
 def _flower() -> Sequence[Part]:
@@ -174,8 +179,8 @@ def _flower() -> Sequence[Part]:
         Part(ellipse(0.30, 0.55, 0.28, 0.13), LEAF),
         Part(ellipse(-0.26, 0.70, 0.26, 0.12), LEAF),
         *petals,
-        Part(ellipse(0, -0.38, 0.23, 0.23), GOLD),
-        Part(ellipse(0, -0.38, 0.11, 0.11), BROWN),
+        Part(ellipse(0.0, -0.38, 0.23, 0.23), GOLD),
+        Part(ellipse(0.0, -0.38, 0.11, 0.11), BROWN),
     )
 
 
@@ -199,12 +204,12 @@ def _cup() -> Sequence[Part]:
 
 
 def _umbrella() -> Sequence[Part]:
-    scallops = [ellipse(x, 0.02, 0.235, 0.15, start=0, end=-180) for x in (0.705, 0.235, -0.235, -0.705)]
-    canopy = np.concatenate([ellipse(0, 0.02, 0.94, 0.92, start=180, end=360), *scallops])
+    scallops = [ellipse(x, 0.02, 0.235, 0.15, start=0.0, end=-180.0) for x in (0.705, 0.235, -0.235, -0.705)]
+    canopy = np.concatenate([ellipse(0.0, 0.02, 0.94, 0.92, start=180.0, end=360.0), *scallops])
     hook = np.concatenate(
         [
-            ellipse(-0.14, 0.74, 0.22, 0.22, start=0, end=180),
-            ellipse(-0.14, 0.74, 0.12, 0.12, start=180, end=0),
+            ellipse(-0.14, 0.74, 0.22, 0.22, start=0.0, end=180.0),
+            ellipse(-0.14, 0.74, 0.12, 0.12, start=180.0, end=0.0),
         ]
     )
     return (
@@ -219,8 +224,8 @@ def _ring() -> Sequence[Part]:
     angles = np.arange(9) * 2 * np.pi / 9 + 0.2
     crumbs = (Part(ellipse(0.67 * np.cos(a), 0.67 * np.sin(a), 0.09, 0.045), WHITE) for a in angles)
     return (
-        Part(ellipse(0, 0, 0.97, 0.97), (0.80, 0.56, 0.30), (ellipse(0, 0, 0.34, 0.34),)),
-        Part(ellipse(0, 0, 0.88, 0.88), "body", (ellipse(0, 0, 0.43, 0.43),)),
+        Part(ellipse(0.0, 0.0, 0.97, 0.97), (0.80, 0.56, 0.30), (ellipse(0.0, 0.0, 0.34, 0.34),)),
+        Part(ellipse(0.0, 0.0, 0.88, 0.88), "body", (ellipse(0.0, 0.0, 0.43, 0.43),)),
         *crumbs,
     )
 

@@ -109,7 +109,7 @@ SEEN_THINGS = (
 
 HIDDEN_THINGS = (
     "purple fish",
-    "green car",
+    "purple car",
     "dotted blue mushroom",
     "striped green star",
     "yellow umbrella",

@@ -85,6 +85,7 @@ def set_up_hydra() -> None:
     for verb, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{verb}_schema", node=_open_schema(schema), provider="ovseg")
     OmegaConf.register_new_resolver("method_of", _method_of, replace=True)
+    OmegaConf.register_new_resolver("training_of", _training_of, replace=True)
     OmegaConf.register_new_resolver("vocabulary_of", _vocabulary_of, replace=True)
     OmegaConf.register_new_resolver("scratch_dir", _scratch_dir, replace=True)
 
@@ -103,6 +104,12 @@ def _method_of(model: str) -> str:
         if isinstance(default, ConfigDefault) and default.path not in (None, "_self_"):
             return _method_of(str(default.path).removeprefix("/model/"))
     return model
+
+
+def _training_of(model: str) -> str:
+    """The file of the group ``training`` for a file of the group ``model``: its own, or that of its method."""
+    own = GlobalHydra.instance().config_loader().repository.load_config(f"training/{model}")  # type: ignore[attr-defined]
+    return _method_of(model) if own is None else model
 
 
 def _vocabulary_of(dataset: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ovseg.config import compose_config, config_groups, strict
+from ovseg.config import compose_config, compose_model, config_groups, strict
 from ovseg.models.fcclip.loss_options import LossOptions
 from ovseg.schema import TrainConfig, TrainingConfig
 
@@ -10,7 +10,7 @@ from ovseg.schema import TrainConfig, TrainingConfig
 @pytest.mark.parametrize("name", config_groups()["training"])
 def test_recipes(name):
     settings = strict(compose_config("train", [f"model={name}"]), TrainConfig)
-    assert settings.model["name"] == name
+    assert settings.model["name"] == compose_model(name)["name"]
     assert settings.model["weights"] == "parts"
     assert settings.training.iterations > 0
     assert settings == strict(compose_config("train", [f"model={name}", f"training={name}"]), TrainConfig)
@@ -25,6 +25,17 @@ def test_the_losses_options_are_those_of_the_method_and_its_defaults():
     settings = strict(compose_config("train", ["model=fcclip"]), TrainConfig)
     assert LossOptions.of(settings.training.options) == LossOptions()
     assert set(settings.training.options) == set(LossOptions.__dataclass_fields__)
+
+
+def test_a_model_may_have_a_recipe_of_its_own():
+    official, own = (
+        strict(compose_config("train", [f"model={name}", "dataset=toyworld"]), TrainConfig)
+        for name in ("fcclip", "fcclip_toyworld")
+    )
+    assert (official.training.crop, own.training.crop) == (1024, 256)
+    weights = {key: value for key, value in own.training.options.items() if key.endswith("weight")}
+    assert weights.items() <= official.training.options.items()
+    assert own.vocabulary.name is None  # each split brings its own classes
 
 
 def test_sizes_of_a_model_share_the_recipe():

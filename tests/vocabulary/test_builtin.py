@@ -44,7 +44,7 @@ TRIDENT = {
 
 
 def test_all_lists_are_there():
-    assert set(vocabulary_names()) == {*OFFICIAL, *TRIDENT, "lvis"}
+    assert set(vocabulary_names()) == {*OFFICIAL, *TRIDENT, "lvis", "toyworld", "toyworld_seen"}
     assert list(vocabulary_names()) == sorted(vocabulary_names())
 
 

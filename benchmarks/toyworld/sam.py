@@ -4,9 +4,10 @@
 
 As in the paper (arXiv 2304.02643, appendix A) a picture is encoded once and asked many times; an ambiguous
 prompt (one point, one box) is answered with three masks, of which the best one learns, and the answer comes
-back as a prompt together with a point where it was wrong. Different: one such round and not ten, the two
-losses weigh 20 to 1 as there, and a quarter of the pictures is asked with coarse maps (`sam_prompts`). Masks
-are those of the split ``train``, so unseen classes have none.
+back as a prompt together with a point where it was wrong. Different: there is one such round and not ten, and
+a quarter of the pictures is asked with coarse maps (`sam_prompts`). The paper's encoder was trained as a
+masked autoencoder before; this one starts from nothing, and a loss on its embedding tells it, beside the
+masks, which places are in one segment. Masks are those of the split ``train``, so unseen classes have none.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from corpus import Corpus
 from export import export
 from loop import cosine, fit
 from sam_measure import measure
-from sam_model import HIGHEST_LOGIT, SamModel, answers_for, chosen, losses
+from sam_model import HIGHEST_LOGIT, SamModel, answers_for, chosen, grouping_loss, losses
 from sam_prompts import CELL, Prompts, correction, draw_prompts, draw_targets
 
 from ovseg.models.sam.architecture import SamSize, sam_size
@@ -32,6 +33,12 @@ NAME = "toyworld_sam"
 SEED = 2304
 KINDS = ("point", "box", "coarse", "point_box")
 """Of the pictures of a batch, in turn; the last two are prompts without ambiguity."""
+
+BALANCED = (0.1, 0.4)
+"""Shares of the training between which the focal loss takes over from the balanced one."""
+
+CORRECTIONS_FROM = 0.25
+"""Share of the training after which answers come back with corrections; before, they are too bad for it."""
 
 
 class Training:
@@ -53,7 +60,7 @@ class Training:
         corpus: Corpus,
         iterations: int,
         prompts: int = 8,
-        peak: float = 1e-3,
+        peak: float = 6e-4,
         validation: tuple[Corpus, int] | None = None,
     ) -> None:
         self.model, self.corpus, self.iterations = model, corpus, iterations
@@ -70,7 +77,12 @@ class Training:
         for place, (kind, (_, ids, things)) in enumerate(zip(KINDS, seen, strict=True)):
             truth, others = draw_targets(ids, things, self.prompts, random)
             prompts = draw_prompts(kind, truth, others, random)
-            total = total + self._both_rounds(embeddings[place : place + 1], prompts, random, logged)
+            embedding = embeddings[place : place + 1]
+            total = total + self._answered(embedding, prompts, iteration, random, logged)
+            places = torch.from_numpy(ids[2::CELL, 2::CELL].astype(np.int64)).to(total.device)
+            grouped = grouping_loss(embedding, places)
+            logged["grouping"] = logged.get("grouping", 0.0) + grouped.item() / len(KINDS)
+            total = total + grouped
         total = total / len(KINDS)
         self._update(total, iteration)
         logged["loss"] = total.item()
@@ -90,24 +102,29 @@ class Training:
         things = frozenset(segment.id for segment in self.corpus.segments(index) if segment.is_thing)
         return picture, segments, things
 
-    def _both_rounds(
+    def _answered(
         self,
         embedding: torch.Tensor,
         prompts: Prompts,
+        iteration: int,
         random: np.random.RandomState,
         logged: dict[str, float],
     ) -> torch.Tensor:
-        """Loss of the answers to prompts and of those to their corrections."""
+        """Loss of the answers to prompts and, later in the training, of those to their corrections."""
         truth = torch.from_numpy(prompts.truth).to(embedding.device)
+        share = iteration / self.iterations
+        balanced = float(np.interp(share, BALANCED, (1, 0)))
         logits, quality = self.model.answer(embedding, prompts)
         some = answers_for(prompts.kind)
-        first, error, ious = losses(logits[:, some], quality[:, some], truth)
+        first, error, ious = losses(logits[:, some], quality[:, some], truth, balanced=balanced)
         picked = ious[torch.arange(len(ious)), quality[:, some].argmax(1)]
         logged[f"iou_{prompts.kind}"] = picked.mean().item()
+        if share < CORRECTIONS_FROM:
+            return first + error
         answer = chosen(logits[:, some], quality[:, some]).clamp(-HIGHEST_LOGIT, HIGHEST_LOGIT)
         again = corrected(prompts, answer.cpu().numpy(), random)
         logits, quality = self.model.answer(embedding, again)
-        second, error_again, ious = losses(logits[:, :1], quality[:, :1], truth)
+        second, error_again, ious = losses(logits[:, :1], quality[:, :1], truth, balanced=balanced)
         logged[f"iou_{prompts.kind}_corrected"] = ious.mean().item()
         return first + error + second + error_again
 
@@ -157,7 +174,7 @@ def main() -> None:
     """Train, or measure with --evaluate, or write the package's file with --export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, help="of this call; the run can be continued")
-    parser.add_argument("--iterations", type=int, default=2800)
+    parser.add_argument("--iterations", type=int, default=2200)
     parser.add_argument("--pictures", type=int, default=1200, help="of the split train")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--run", type=Path, default=Path("runs/toyworld/sam"))

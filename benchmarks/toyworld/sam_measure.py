@@ -19,11 +19,9 @@ from sam_prompts import CELL, Prompts, box_of, draw_prompts
 
 from ovseg.data.toyworld.words import UNSEEN_STUFF, UNSEEN_THINGS
 from ovseg.models.common.global_attention import attention_weights
-from ovseg.models.sam.architecture import sam_size
 from ovseg.models.sam.prompted import Sam
 from ovseg.models.trident.correlation import sam_correlation
 from ovseg.types import Features, MaskPrompts
-from ovseg.weights.shipped import FOLDER
 
 SMALLEST = 400
 """Pixels of the smallest segment that is measured."""
@@ -63,7 +61,7 @@ def as_sam(model: SamModel) -> Sam:
         image_encoder=parts.image_encoder,
         prompt_encoder=parts.prompt_encoder,
         mask_decoder=parts.mask_decoder,
-        size=sam_size(str(FOLDER / "toyworld_sam.json")),
+        size=parts.size,
         weights_name=None,
         mask_prompt="batched",
     )

@@ -29,6 +29,7 @@ class SamModel(nn.Module):
 
     def __init__(self, size: SamSize) -> None:
         super().__init__()
+        self.size = size
         self.image_encoder, self.prompt_encoder, self.mask_decoder = build_parts(size)
 
     @property
@@ -75,30 +76,59 @@ def answers_for(kind: str) -> slice:
     return slice(1, 4) if kind in AMBIGUOUS else slice(0, 1)
 
 
-def losses(logits: Tensor, quality: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def losses(
+    logits: Tensor, quality: Tensor, truth: Tensor, *, balanced: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """The best mask's loss and the predicted IoUs' error, means over prompts, and the masks' true IoUs.
 
     Args:
         logits: (n, a, m, m), the masks that answer the prompts.
         quality: (n, a), their predicted IoUs.
         truth: bool (n, m, m).
+        balanced: as `mask_loss`.
     """
-    of_mask = mask_loss(logits, truth)
+    of_mask = mask_loss(logits, truth, balanced=balanced)
     true_iou = iou(logits, truth)
     return of_mask.min(1).values.mean(), F.mse_loss(quality, true_iou), true_iou
 
 
-def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Focal loss (arXiv 1708.02002) and dice loss of each mask, (n, a)."""
+def mask_loss(logits: Tensor, truth: Tensor, *, balanced: float) -> Tensor:
+    """The loss of each mask, (n, a): the paper's focal (arXiv 1708.02002) and dice losses, 20 to 1.
+
+    Args:
+        logits: (n, a, m, m).
+        truth: bool (n, m, m).
+        balanced: share, 0 to 1, of the focal loss that is replaced with a cross-entropy in which inside and
+            outside weigh the same. Most pixels are outside, and a decoder that starts from nothing learns
+            from the focal loss to say "outside" everywhere, and stays there for long.
+    """
     wanted = truth[:, None].to(logits.dtype).expand_as(logits)
     plain = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    surprise = 1 - (-plain).exp()
-    balance = 0.75 - 0.5 * wanted
-    focal = (balance * surprise.square() * plain).mean((2, 3))
     likely = logits.sigmoid()
+    area = wanted.mean((2, 3), keepdim=True).clamp(0.01, 0.99)
+    even = (plain * torch.where(wanted > 0, 0.5 / area, 0.5 / (1 - area))).mean((2, 3))
+    surprise = 1 - (-plain).exp()
+    focal = ((0.75 - 0.5 * wanted) * surprise.square() * plain).mean((2, 3))
     common = (likely * wanted).sum((2, 3))
     dice = 1 - (2 * common + 1) / (likely.sum((2, 3)) + wanted.sum((2, 3)) + 1)
-    return FOCAL * focal + DICE * dice
+    return balanced * even + (1 - balanced) * FOCAL * focal + DICE * dice
+
+
+def grouping_loss(embedding: Tensor, segments: Tensor) -> Tensor:
+    """How badly the cosines of an embedding say which places are in one segment.
+
+    A cross-entropy in which pairs within a segment and pairs across two weigh the same.
+
+    Args:
+        embedding: (1, c, h, w) of a picture.
+        segments: (h, w), ids.
+    """
+    unit = F.normalize(embedding[0].flatten(1), dim=0)
+    same = (segments.flatten()[:, None] == segments.flatten()).float()
+    plain = F.binary_cross_entropy_with_logits(10 * (unit.T @ unit) - 5, same, reduction="none")
+    return 0.5 * (
+        (plain * same).sum() / same.sum() + (plain * (1 - same)).sum() / (1 - same).sum().clamp(min=1)
+    )
 
 
 def iou(logits: Tensor, truth: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import machine
 import torch
 from golden.scene import scene
 from helpers.tiny_fcclip import Golden
+from products import Clock, Products, ProductsFloor, floors, in_format, record
 from timing import best_gflops, gflop, in_turns
 from torch import Tensor
 
@@ -54,6 +55,8 @@ class PredictSpeed(TypedDict):
 
 class Floor(TypedDict):
     """What the ratio could be if all products ran at this processor's best rate and all else were free.
+
+    The best rate is that of one large product here; `products_floor` asks each product for its own.
 
     Attributes:
         trunk_gflop, predict_gflop: multiplications and additions of the trunk and of the whole prediction.
@@ -134,6 +137,24 @@ def floor(*, checkpoint: Path, picture: Image, vocabulary: Vocabulary, trunk_sec
         ratio=whole / best / trunk_seconds,
         bf16_ratio=(trunk / best_bf16 + (whole - trunk) / best) / trunk_seconds,
     )
+
+
+def products_floor(
+    *, checkpoint: Path, picture: Image, vocabulary: Vocabulary, rounds: int, clock: Clock
+) -> dict[str, ProductsFloor]:
+    """What the ratio could be if all but the products that occur were free; see `products`.
+
+    ``fp32`` and ``bf16`` have each product in the format that it runs in at that precision, ``all_bf16`` has
+    mask generator and outputs in bf16 too, which they are not because too much would change.
+    """
+    programs: dict[str, Products] = {}
+    for precision in ("bf16", "fp32"):
+        method = load_method("fcclip", weights=checkpoint, device="cpu", precision=precision)
+        assert isinstance(method, FCCLIP)
+        method.embed(method.backbone, vocabulary)  # once per vocabulary
+        programs[precision] = record(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))  # noqa: B023 (called at once)
+    programs["all_bf16"] = in_format(programs["fp32"], torch.bfloat16)
+    return floors(programs, _trunk(method, picture), rounds=rounds, clock=clock)
 
 
 def bf16_agreement(folder: Path) -> dict[str, float]:

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -51,6 +52,11 @@ def _fcclip(arguments: argparse.Namespace) -> dict[str, object]:
     record: dict[str, object] = {"picture": size, "vocabulary": arguments.vocabulary, "fcclip": speeds}
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = fcclip.save_checkpoint(Path(folder))
+        if arguments.busy:
+            record["products_floor"] = fcclip.products_floor(
+                checkpoint=checkpoint, rounds=arguments.repeats, clock=time.process_time, **subject
+            )
+            return record
         for precision in arguments.precisions or (["fp32", "bf16"] if on_cpu else ["fp32", "fp16", "bf16"]):
             speeds[precision] = fcclip.measure(
                 checkpoint=checkpoint,
@@ -62,6 +68,9 @@ def _fcclip(arguments: argparse.Namespace) -> dict[str, object]:
         if on_cpu:
             seconds = next(iter(speeds.values()))["trunk_seconds"]
             record["floor"] = fcclip.floor(checkpoint=checkpoint, trunk_seconds=seconds, **subject)
+            record["products_floor"] = fcclip.products_floor(
+                checkpoint=checkpoint, rounds=arguments.repeats, clock=time.perf_counter, **subject
+            )
             record["bf16_agreement"] = fcclip.bf16_agreement(Path(folder))
     return record
 
@@ -70,6 +79,11 @@ def _trident(arguments: argparse.Namespace) -> dict[str, object]:
     size = arguments.size or [448, 592]
     with tempfile.TemporaryDirectory() as folder:
         weights = trident.Weights(Path(folder))
+        if arguments.busy:
+            busy = trident.products_floor(
+                weights=weights, size=size, rounds=arguments.repeats, clock=time.process_time
+            )
+            return {"picture": size, "products_floor": busy}
         speeds = {
             precision: trident.measure(
                 weights=weights, precision=precision, size=size, repeats=arguments.repeats
@@ -81,6 +95,9 @@ def _trident(arguments: argparse.Namespace) -> dict[str, object]:
             "picture": size,
             "trident": speeds,
             "floor": trident.floor(weights=weights, size=size, encoder_seconds=seconds),
+            "products_floor": trident.products_floor(
+                weights=weights, size=size, rounds=arguments.repeats, clock=time.perf_counter
+            ),
             "bf16_agreement": trident.bf16_agreement(Path(folder)),
         }
 
@@ -118,6 +135,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--vocabulary", default="coco_panoptic")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--busy",
+        action="store_true",
+        help="on a machine with other work: only the floor of the products, by this process's processor time",
+    )
     return parser.parse_args()
 
 

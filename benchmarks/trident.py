@@ -23,6 +23,7 @@ import torch
 from golden.scene import scene
 from golden.trident_seed_weights import seed_state_dict
 from helpers.tiny_trident import Golden
+from products import Clock, Products, ProductsFloor, floors, in_format, record
 from segment_anything import sam_model_registry
 from timing import best_gflops, gflop, in_turns
 from torch import Tensor, nn
@@ -120,7 +121,7 @@ def measure(*, weights: Weights, precision: str, size: Sequence[int], repeats: i
 
 
 def floor(*, weights: Weights, size: Sequence[int], encoder_seconds: float) -> dict[str, float]:
-    """What the ratio could be if all products ran at this processor's best rate and all else were free."""
+    """What the ratio could be if all products ran at the rate of one large product and all else were free."""
     picture, vocabulary = subject(size)
     method = load_method("trident", device="cpu", overrides=weights.overrides)
     method.requires_grad_(False)
@@ -136,6 +137,24 @@ def floor(*, weights: Weights, size: Sequence[int], encoder_seconds: float) -> d
         "ratio": whole / best / encoder_seconds,
         "bf16_ratio": whole / best_bf16 / encoder_seconds,
     }
+
+
+def products_floor(
+    *, weights: Weights, size: Sequence[int], rounds: int, clock: Clock
+) -> dict[str, ProductsFloor]:
+    """What the ratio could be if all but the products that occur were free; see `products`.
+
+    ``fp32`` and ``bf16`` have each product in the format that it runs in at that precision, ``all_bf16`` has
+    correlation and refinement in bf16 too.
+    """
+    picture, vocabulary = subject(size)
+    programs: dict[str, Products] = {}
+    for precision in ("bf16", "fp32"):
+        method = load_method("trident", device="cpu", precision=precision, overrides=weights.overrides)
+        method.predict(picture, vocabulary)  # the text is counted apart: once per vocabulary
+        programs[precision] = record(lambda: method.predict(picture, vocabulary))  # noqa: B023 (called at once)
+    programs["all_bf16"] = in_format(programs["fp32"], torch.bfloat16)
+    return floors(programs, _encoder(weights), rounds=rounds, clock=clock)
 
 
 def bf16_agreement(folder: Path) -> dict[str, float]:

@@ -145,7 +145,7 @@ def products_floor(
     """What the ratio could be if all but the products that occur were free; see `products`.
 
     ``fp32`` and ``bf16`` have each product in the format that it runs in at that precision, ``all_bf16`` has
-    mask generator and outputs in bf16 too, which they are not because too much would change.
+    mask generator and outputs in bf16 too, which they never are.
     """
     programs: dict[str, Products] = {}
     for precision in ("bf16", "fp32"):

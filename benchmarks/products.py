@@ -4,8 +4,8 @@ One large matrix product runs at a processor's best rate; a product with few row
 convolution does not. So the products that a prediction really makes are recorded (size, number format, how
 often), each is timed alone in every way that torch has here, its operands in the cache as far as they fit
 and its weights already packed, and the fastest way counts. Everything between the products is free: norms,
-activations, softmax, residual sums, sampling, copies. A prediction of the same products cannot be faster
-than their sum on the same processor.
+activations, softmax, residual sums, sampling, copies. A prediction of the same products is not faster than
+their sum on the same processor.
 """
 
 import statistics
@@ -62,19 +62,19 @@ Clock = Callable[[], float]
 
 
 class ProductsFloor(TypedDict):
-    """Attributes:
-    seconds: of all products, each in its fastest way; median over the rounds.
-    ratio: to the reference's seconds, round by round.
-    gflop: multiplications and additions of these products.
-    gflops: their rate.
-    sizes: how many different ones there are.
+    """Medians over the rounds.
+
+    Attributes:
+        seconds: of all products, each in its fastest way; processor time adds up the threads' seconds.
+        ratio: to the reference's seconds, round by round.
+        gflop: multiplications and additions of these products.
+        gflops: their rate.
     """
 
     seconds: float
     ratio: float
     gflop: float
     gflops: float
-    sizes: int
 
 
 def record(work: Callable[[], object]) -> Products:
@@ -131,7 +131,6 @@ def _summary(products: Products, sums: Sequence[tuple[float, float]]) -> Product
         ratio=statistics.median(ours / theirs for ours, theirs in sums),
         gflop=gflop,
         gflops=gflop / seconds,
-        sizes=len(products),
     )
 
 
@@ -277,10 +276,9 @@ def _convolution_ways(product: Product) -> list[Way]:
     shape, kernel, stride, padding, dilation, groups = product.convolution
     x, weight = torch.ones(shape, dtype=product.dtype), torch.ones(kernel, dtype=product.dtype)
     settings = (stride, padding, dilation, groups)
-    orders = (torch.contiguous_format, torch.channels_last)
     ways: list[Way] = [
         (1, _convolving(x.contiguous(memory_format=order), weight.to(memory_format=order), settings))
-        for order in orders
+        for order in (torch.contiguous_format, torch.channels_last)
     ]
     if torch.backends.mkldnn.is_available():
         last = x.contiguous(memory_format=torch.channels_last)

@@ -5,10 +5,11 @@
     python benchmarks/toyworld/clip.py convnext --evaluate     names of masks in 100 scenes of the split "val"
     python benchmarks/toyworld/clip.py convnext --export       weights to ovseg/weights/shipped
 
-Contrastive, with whole scenes and their sentences, and with boxes and crops and their names. Phrases that mean
-the same class are positives of one another. A training that was cut off goes on when it is started again.
+Contrastive, with whole scenes and their sentences, and with boxes and crops and their names. Phrases that
+mean the same class are positives of one another, and phrases without colour and pattern ("a fish") are told
+apart too. A training that was cut off goes on when it is started again.
 
-Source: CLIP (arXiv 2103.00020); more than one positive as in supervised contrastive learning (arXiv 2004.11362).
+Source: CLIP (arXiv 2103.00020); several positives as in supervised contrastive learning (arXiv 2004.11362).
 """
 
 import argparse
@@ -24,7 +25,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from clip_evaluate import evaluate
-from clip_pairs import Batch, make_batch
+from clip_pairs import Batch, kinds_and_phrases, make_batch
 from clip_towers import encode_captions, encode_pictures
 from corpus import Corpus
 from depthwise import speed_up
@@ -40,7 +41,7 @@ from ovseg.weights.shipped import FOLDER
 RUNS = Path("runs/toyworld")
 CORPUS_SIZE, CORPUS_SIDE = 6000, 320
 EVALUATED, EVALUATED_SIDE = 100, 384
-SCENE_LOSS = 0.25
+SCENE_LOSS, KIND_LOSS = 0.25, 0.5
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,12 @@ class Recipe:
 
 RECIPES = {
     "convnext": Recipe(
-        iterations=2000, scenes=24, side=256, crops=64, crop_side=96, rate=2e-3, decay=0.05, shrink=(0.75, 0.95)
+        iterations=1800, scenes=24, side=256, crops=64, crop_side=96,
+        rate=2e-3, decay=0.05, shrink=(0.75, 0.95),
     ),
     "vit": Recipe(
-        iterations=2000, scenes=32, side=224, crops=64, crop_side=96, rate=1.5e-3, decay=0.05, shrink=(0.35, 0.9)
+        iterations=1600, scenes=32, side=224, crops=64, crop_side=96,
+        rate=1.5e-3, decay=0.05, shrink=(0.35, 0.9),
     ),
 }  # fmt: skip
 
@@ -105,32 +108,42 @@ class Trainer:
             self.corpus, random, scenes=recipe.scenes, side=recipe.side, crops=recipe.crops,
             crop_side=recipe.crop_side,
         )  # fmt: skip
-        named, scenes, hits = self._losses(batch, random)
+        losses, hits = self._losses(batch, random)
         self.optimiser.zero_grad(set_to_none=True)
-        (named + SCENE_LOSS * scenes).backward()
+        (losses["named"] + SCENE_LOSS * losses["scenes"] + KIND_LOSS * losses["kinds"]).backward()
         torch.nn.utils.clip_grad_norm_(self.clip.parameters(), 1.0)
         self.optimiser.step()
         with torch.no_grad():
             self.clip.logit_scale.clamp_(0, math.log(100))
-        values = {"named": named.item(), "scenes": scenes.item(), "hits": hits.item(), "pairs": len(batch.names)}
-        return {**values, "scale": self.clip.logit_scale.exp().item(), **self._evaluation(iteration)}
+        values = {key: loss.item() for key, loss in losses.items()}
+        values |= {
+            "hits": hits.item(),
+            "pairs": len(batch.names),
+            "scale": self.clip.logit_scale.exp().item(),
+        }
+        return {**values, **self._evaluation(iteration)}
 
-    def _losses(self, batch: Batch, random: np.random.RandomState) -> tuple[Tensor, Tensor, Tensor]:
+    def _losses(self, batch: Batch, random: np.random.RandomState) -> tuple[dict[str, Tensor], Tensor]:
         recipe, device = self.recipe, self.device
         pictures, crops = (_tensor(pixels, random).to(device) for pixels in (batch.scenes, batch.crops))
         boxes = torch.tensor(shrink(batch.boxes, recipe.shrink, random), device=device)
         owners = torch.tensor(batch.owners, device=device)
+        kinds, phrases = kinds_and_phrases(batch.names, random)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             whole, parts = encode_pictures(self.clip, pictures, boxes, owners)
             cut, _ = encode_pictures(self.clip, crops, boxes[:0], owners[:0])
-            texts = encode_captions(self.clip, self.tokenizer, batch.captions)
+            texts = encode_captions(self.clip, self.tokenizer, [*batch.captions, *phrases])
             sentences = encode_captions(self.clip, self.tokenizer, batch.scene_captions)
+        vectors = torch.cat([parts, cut])
+        texts, phrases_encoded = texts.split([len(batch.captions), len(phrases)])
         scale = self.clip.logit_scale.exp()
         keys = {name: number for number, name in enumerate(dict.fromkeys(batch.names))}
         labels = torch.tensor([keys[name] for name in batch.names], device=device)
-        named, hits = contrast(torch.cat([parts, cut]), texts, labels, scale)
+        named, hits = contrast(vectors, texts, labels, scale)
         scenes, _ = contrast(whole, sentences, torch.arange(len(whole), device=device), scale)
-        return named, scenes, hits
+        kind_logits = scale * cosines(vectors, phrases_encoded)
+        of_kinds = F.cross_entropy(kind_logits, torch.tensor(kinds, device=device))
+        return {"named": named, "scenes": scenes, "kinds": of_kinds}, hits
 
     def _evaluation(self, iteration: int) -> Mapping[str, float]:
         if self.validation is None or (iteration + 1) % self.evaluate_every:
@@ -145,9 +158,14 @@ def make_clip(tower: str) -> tuple[open_clip.CLIP, SimpleTokenizer]:
     return build_clip(f"toyworld_clip_{tower}", openai=False)
 
 
+def cosines(vectors: Tensor, texts: Tensor) -> Tensor:
+    """(n, e) and (m, e) to (n, m), in float32."""
+    return F.normalize(vectors.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+
+
 def contrast(vectors: Tensor, texts: Tensor, labels: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross entropy both ways, all of the same label being equally right; and how often the best text is right."""
-    logits = scale * F.normalize(vectors.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+    """Cross entropy both ways, all of one label being equally right; and how often the best text is right."""
+    logits = scale * cosines(vectors, texts)
     same = (labels[:, None] == labels[None]).float()
     target = same / same.sum(1, keepdim=True)
     loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
@@ -201,7 +219,9 @@ def _told(values: Mapping[str, float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tower", choices=RECIPES)
     parser.add_argument("--minutes", type=float, help="stop after so long; start again to go on")
     parser.add_argument("--iterations", type=int, help="of the whole training, in place of the recipe's")
@@ -209,7 +229,9 @@ def main() -> None:
     parser.add_argument("--corpus-size", type=int, default=CORPUS_SIZE)
     parser.add_argument("--folder", type=Path, help="of the run, in place of runs/toyworld/clip_TOWER")
     parser.add_argument("--evaluate", action="store_true", help="no training: evaluate the checkpoint")
-    parser.add_argument("--export", action="store_true", help="no training: write the weights of the checkpoint")
+    parser.add_argument(
+        "--export", action="store_true", help="no training: write the weights of the checkpoint"
+    )
     asked = parser.parse_args()
     cv2.setNumThreads(1)
     folder = asked.folder or RUNS / f"clip_{asked.tower}"
@@ -218,7 +240,9 @@ def main() -> None:
         saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
         clip.load_state_dict(saved["parts"]["clip"])
         if asked.evaluate:
-            print(saved["iteration"], _told(evaluate(clip.to(asked.device), tokenizer, _validation(EVALUATED))))
+            print(
+                saved["iteration"], _told(evaluate(clip.to(asked.device), tokenizer, _validation(EVALUATED)))
+            )
         if asked.export:
             export(clip, FOLDER / f"toyworld_clip_{asked.tower}.safetensors")
         return

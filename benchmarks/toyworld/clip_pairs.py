@@ -1,10 +1,10 @@
 """Pictures and captions that the small CLIPs learn from: whole scenes, boxes in them, and crops.
 
-A box is given for a thing and for a window that lies within one kind of stuff. Masks are used for nothing but to
-know that a window lies within.
+A box is given for a thing and for a window that lies within one kind of stuff. Masks are used for nothing but
+to know that a window lies within.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -13,7 +13,7 @@ from corpus import Corpus
 
 from ovseg.data.toyworld.captions import caption_of_name, caption_of_scene
 from ovseg.data.toyworld.scene import Scene, Segment
-from ovseg.data.toyworld.words import STUFF
+from ovseg.data.toyworld.words import COLOURS, PATTERNS, STUFF, thing
 
 CELL = 8  # pixels; windows of stuff begin and end at multiples of it
 ZOOM = (0.65, 1.0)
@@ -53,8 +53,10 @@ def make_batch(
     Args:
         corpus: of the split "captions".
         random: decides everything.
-        scenes, side: how many whole scenes, of how many pixels.
-        crops, crop_side: how many crops, of how many pixels.
+        scenes: how many whole scenes.
+        side: of a scene, in pixels.
+        crops: how many crops.
+        crop_side: of a crop, in pixels.
     """
     batch = Batch(
         np.empty((scenes, side, side, 3), np.uint8), np.empty((crops, crop_side, crop_side, 3), np.uint8)
@@ -108,7 +110,7 @@ def look_at(corpus: Corpus, index: int, side: int, random: np.random.RandomState
 def named_boxes(
     scene: Scene, random: np.random.RandomState
 ) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
-    """Classes and boxes of the things that boxes in front leave free, and of a window in each kind of stuff."""
+    """Classes and boxes: of the things that boxes in front leave free, of a window in each kind of stuff."""
     things = [segment for segment in scene.segments if segment.is_thing]
     for place, segment in enumerate(things):
         if all(_covered(segment.box, other.box) < LEAST_VISIBLE for other in things[place + 1 :]):
@@ -134,6 +136,21 @@ def window_within(
             y, x = divmod(int(places[random.randint(len(places))]), inside.shape[1])
             return x * CELL, y * CELL, (x + cells) * CELL, (y + cells) * CELL
     return None
+
+
+def kinds_and_phrases(names: Sequence[str], random: np.random.RandomState) -> tuple[list[int], list[str]]:
+    """For each name the number of its phrase; the phrases leave out colour and pattern ("a fish")."""
+    numbers: dict[str, int] = {}
+    labels, phrases = [], []
+    for name in names:
+        kind = name if name in STUFF else thing(name).kind
+        if kind not in numbers:
+            numbers[kind] = len(numbers)
+            words = [word for word in (*COLOURS, *PATTERNS) if word in name.split()]
+            said = caption_of_name(name, random).split(" ")
+            phrases.append(" ".join(word for word in said if word not in words))
+        labels.append(numbers[kind])
+    return labels, phrases
 
 
 def _covered(box: tuple[float, ...], by: tuple[float, ...]) -> float:

@@ -1,7 +1,7 @@
 """The small CLIPs as they are trained: open_clip's modules, looked at where ovseg's methods look at them.
 
-A box is pooled before the last projection, as FC-CLIP pools masks and Trident sums values: what the methods do
-with regions is what is trained.
+A box is pooled before the last projection, as FC-CLIP pools masks and Trident sums values: what the methods
+do with regions is what is trained.
 
 Letters: b pictures, n boxes, c channels, e text-space dimensions, h w a grid.
 """
@@ -12,7 +12,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ovseg.models.clip_vit.tower import block_layers
@@ -70,10 +70,10 @@ def _encode_vit(
     tokens = patches.flatten(2).transpose(1, 2)
     x = torch.cat([tower.class_embedding.expand(len(tokens), 1, -1), tokens], 1)
     x = tower.ln_pre(x + resize_positions(tower.positional_embedding, tower.grid_size, grid))
-    for block in tower.transformer.resblocks[:-1]:
-        x = block(x)
-    last = tower.transformer.resblocks[-1]
-    whole = last(x)[:, 0]
+    *blocks, last = tower.transformer.resblocks
+    for block in blocks:
+        x = _run_block(block, x, x)
+    whole = _run_block(last, x, x[:, :1])[:, 0]
     layers = block_layers(last)
     third = x.shape[-1]
     weight, bias = layers.qkv[0][2 * third :], layers.qkv[1][2 * third :]
@@ -81,6 +81,27 @@ def _encode_vit(
     parts = F.linear(box_means(values, boxes, owners, stride=tower.patch_size[0]), *layers.out)
     projected = tower.ln_post(torch.cat([whole, parts.to(whole.dtype)])) @ tower.proj
     return projected[: len(whole)], projected[len(whole) :]
+
+
+def _run_block(block: nn.Module, x: Tensor, asking: Tensor) -> Tensor:
+    """One of the ViT's blocks for the tokens that ask, which are among x; attention in float32."""
+    layers = block_layers(block)
+    weight, bias = layers.qkv
+    width = x.shape[-1]
+
+    def heads(tokens: Tensor, rows: slice) -> Tensor:
+        made = F.linear(layers.norm1(tokens), weight[rows], bias[rows])
+        return made.float().unflatten(-1, (layers.heads, -1)).transpose(1, 2)
+
+    # On a CPU the fused attention's gradient is slower in bfloat16.
+    query, key, value = (
+        heads(asking, slice(width)),
+        heads(x, slice(width, 2 * width)),
+        heads(x, slice(2 * width, None)),
+    )
+    seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    asking = asking + F.linear(seen, *layers.out)
+    return asking + block.mlp(layers.norm2(asking))
 
 
 def box_means(features: Tensor, boxes: Tensor, owners: Tensor, *, stride: int) -> Tensor:

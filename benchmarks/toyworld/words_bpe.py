@@ -9,6 +9,7 @@ Source: Sennrich et al., Neural Machine Translation of Rare Words with Subword U
 """
 
 import gzip
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
     pieces = [(*word[:-1], word[-1] + END) for word in words]
     merges = []
     while True:
-        pairs = Counter(pair for word in pieces for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in pieces for pair in itertools.pairwise(word))
         if not pairs:
             return merges
         merge = min(pairs, key=lambda pair: (-pairs[pair], pair))

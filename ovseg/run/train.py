@@ -3,7 +3,9 @@
 import logging
 import os
 import shutil
-from contextlib import ExitStack
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -33,9 +35,17 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
-_UNDECIDED = ("output", "resume", "evaluator")
+_UNDECIDED = ("output", "resume", "evaluator", "tasks")
 _UNDECIDED_RUNTIME = ("device", "threads", "text_cache", "workers", "devices", "nodes")
-_UNDECIDED_TRAINING = ("save_every", "evaluate_every", "evaluate_pictures", "best", "loggers", "save_frozen")
+_UNDECIDED_TRAINING = (
+    "save_every",
+    "evaluate_every",
+    "evaluate_pictures",
+    "best",
+    "log_every",
+    "loggers",
+    "save_frozen",
+)
 """Keys that a run may be resumed with other values of: they do not change the weights."""
 
 
@@ -57,6 +67,7 @@ def run_training(settings: TrainConfig, plan: TrainPlan, folder: Path, processes
         ExitStack() as held,
         joined(processes, backend=BACKENDS.get(device.type, "gloo")),
         deterministic(settings.training.deterministic),
+        _saying_once(processes),
     ):
         processes.first(lambda: _open(held, folder, settings))
         course = make_course(settings, plan, folder, processes, device)
@@ -64,6 +75,19 @@ def run_training(settings: TrainConfig, plan: TrainPlan, folder: Path, processes
     if processes.is_first:
         print(_said(settings, folder))
     return 0
+
+
+@contextmanager
+def _saying_once(processes: Processes) -> Iterator[None]:
+    """Let all processes but the first say only what is wrong; else each would say what all do."""
+    root = logging.getLogger("ovseg")
+    before = root.level
+    if not processes.is_first:
+        root.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
 
 
 def make_course(
@@ -78,6 +102,7 @@ def make_course(
     precision = _precision(runtime.precision, device)
     workers = default_workers(processes.count) if runtime.workers is None else runtime.workers
     loader = _loader(settings, plan, processes, device, workers)  # first: it looks at all truths
+    logger.info("training on %d of %d pictures", plan.usable, plan.pictures)
     method = load_for_training(
         settings.model, device=device, precision=precision, seed=runtime.seed, text_cache=runtime.text_cache
     )
@@ -203,14 +228,23 @@ def launch(argv: list[str], devices: int, nodes: int) -> int:
     """Start a process per device by torch's own launcher, with the same words.
 
     Raises:
-        ConfigError: there are several nodes, on each of which torchrun must be started.
+        ConfigError: there are several nodes, on each of which torchrun must be started; or there are several
+            combinations, each of which would start processes that run all of them.
     """
+    multirun = next((word for word in argv if word in ("-m", "--multirun")), None)
+    if multirun is not None:
+        raise ConfigError(
+            f"{multirun} with runtime.devices={devices}: each combination would start processes that run all "
+            f"of them. Run one after another, or type torchrun --standalone --nproc-per-node {devices} "
+            "--module ovseg train ... with the same words."
+        )
     if nodes > 1:
         raise ConfigError(
             f"runtime.nodes={nodes}: start on every node, with the same words: torchrun --nnodes {nodes} "
             f"--nproc-per-node {devices} --rdzv-backend c10d --rdzv-endpoint FIRST_NODE:29500 -m ovseg train "
             "..."
         )
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
@@ -220,4 +254,8 @@ def launch(argv: list[str], devices: int, nodes: int) -> int:
         torchrun(words)
     except ChildFailedError:  # the process has said why
         return 1
+    except SignalException as stopped:  # torchrun has ended the processes
+        if stopped.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from stopped
+        return 128 + stopped.sigval
     return 0

@@ -1,5 +1,8 @@
+import signal
+
 import pytest
 from helpers.training_process import words, write_run
+from torch.distributed.elastic.multiprocessing import SignalException
 
 from ovseg.cli.completion import candidates
 from ovseg.cli.main import main
@@ -17,7 +20,7 @@ def files(tmp_path_factory):
 def test_help_describes_keys_groups_and_examples(capsys):
     assert main(["train", "--help"]) == 0
     said = capsys.readouterr().out
-    for word in ("model=fcclip dataset=coco_panoptic", "training.accumulate", "  training: fcclip\n"):
+    for word in ("model=fcclip dataset=coco_panoptic", "training.accumulate", "  training: fcclip"):
         assert word in said
     assert max(map(len, said.splitlines())) <= 110
 
@@ -52,7 +55,7 @@ def test_the_folder_is_named_by_data_set_and_model(files, tmp_path, monkeypatch)
     ("typed", "said"),
     [
         (["training.crp=3"], "There is no key 'training.crp'. Did you mean 'training.crop'?"),
-        (["model=trident"], "training=trident: there is no such option. Options of training: fcclip."),
+        (["model=trident"], "training=trident: there is no such option. Options of training: fcclip"),
         (
             ["model=trident", "training=fcclip"],
             "model.name=trident: this method has nothing that is trained (no 'start_training').",
@@ -89,6 +92,23 @@ def test_more_devices_start_as_many_processes_with_the_same_words(files, monkeyp
     typed = words(files, "runtime.devices=2", "training.batch_size=2")
     assert main(typed) == 0
     assert started == [["--standalone", "--nproc-per-node", "2", "--module", "ovseg", *typed]]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "ovseg: interrupted\n"), (signal.SIGTERM, 143, "")]
+)
+def test_a_launcher_that_is_told_to_stop_ends_quietly(files, monkeypatch, capsys, number, code, said):
+    def stopped(words):
+        raise SignalException("Process 1 got signal", sigval=number)
+
+    monkeypatch.setattr("torch.distributed.run.main", stopped)
+    assert main(words(files, "runtime.devices=2", "training.batch_size=2")) == code
+    assert capsys.readouterr().err == said
+
+
+def test_combinations_are_not_started_by_every_process():
+    with pytest.raises(ConfigError, match=r"-m with runtime\.devices=2: .* type torchrun --standalone "):
+        launch(["-m", "model=fcclip,fcclip_r50"], 2, 1)
 
 
 def test_several_nodes_are_started_by_hand():

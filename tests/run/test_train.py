@@ -75,37 +75,46 @@ def test_it_learns_and_the_result_knows_its_classes(files, whole):
     assert names == [["dog", "puppy"], ["cat"], ["grass"]]
 
 
-def test_two_processes_equal_one(files, monkeypatch):
+def test_two_processes_equal_one(files, tmp_path, monkeypatch, capsys):
     """Pictures with one to five targets, so that what is divided by what is seen."""
     for number in (1, 2):
         shutil.rmtree(files / f"of_{number}", ignore_errors=True)
     common = ("training.iterations=3", "training.batch_size=4", "training.save_every=100")
+    common += ("training.evaluate_every=3", "training.evaluate_pictures=3")
     assert main(words(files, f"output={files / 'of_1'}", *common)) == 0
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
     typed = words(files, f"output={files / 'of_2'}", *common)
-    second = subprocess.Popen(
-        [sys.executable, training_process.__file__, *typed],
-        env={**os.environ, **together, "RANK": "1", "LOCAL_RANK": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    silent = tmp_path / "second.txt"
+    with silent.open("w") as file:
+        second = subprocess.Popen(
+            [sys.executable, training_process.__file__, *typed],
+            env={**os.environ, **together, "RANK": "1", "LOCAL_RANK": "1"},
+            stderr=file,
+        )
     for name, value in {**together, "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     try:
         assert main(typed) == 0
-        assert second.wait(60) == 0, second.stderr.read()
+        assert second.wait(60) == 0, silent.read_text()
     finally:
         second.kill()
         second.wait()
-        second.stderr.close()
     one, two = rows(files / "of_1"), rows(files / "of_2")
     assert len(one) == 3
     for before, after in zip(one, two, strict=True):
         values = [[float(value) for value in row.values()] for row in (before, after)]
         np.testing.assert_allclose(values[1], values[0], rtol=1e-5)
+    records = [
+        (files / folder / "evaluations" / "00000003" / "per_image.jsonl").read_text().splitlines()
+        for folder in ("of_1", "of_2")
+    ]
+    assert list(map(len, records)) == [3, 3]  # shared, and added up by the first
+    said = capsys.readouterr().err.splitlines()
+    assert "training on 5 of 5 pictures" in said
+    assert not [line for line in silent.read_text().splitlines() if "training on" in line]
     before, after = trained(files / "of_1"), trained(files / "of_2")
     # AdamW's first steps are of the rate's size whatever the gradient's: noise about 0 may turn one round.
     moved = torch.cat([(after[name] - before[name]).flatten() for name in before])

@@ -31,7 +31,7 @@ from ovseg.run.training.engine import Engine
 
 FOLDER, LAST, PREVIOUS = "checkpoints", "last.pt", "previous.pt"
 MODEL, BEST = "model.pth", "best.pth"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Standing:
         iteration: how many are done.
         loader: state of the loader.
         log: state of the log.
-        best: metric of the best evaluation, or None.
+        best: what the best evaluation was judged by, and its value; None before the first.
     """
 
     iteration: int
     loader: Mapping[str, Any]
     log: Mapping[str, Any]
-    best: float | None = None
+    best: tuple[str, float] | None = None
 
 
 def save_checkpoint(folder: Path, engine: Engine, standing: Standing) -> None:
@@ -105,7 +105,8 @@ def load_checkpoint(folder: Path, engine: Engine) -> Standing | None:
     engine.optimizer.load_state_dict(content["optimizer"])
     engine.scaler.load_state_dict(content["scaler"])
     _set_random_states(content["random"][engine.processes.rank], engine.device)
-    return Standing(content["iteration"], content["loader"], content["log"], content["best"])
+    best = content["best"]
+    return Standing(content["iteration"], content["loader"], content["log"], best and tuple(best))
 
 
 def latest(folder: Path) -> Path | None:

@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ovseg.models.common.linear import linear_backend, untimed_backend
-from ovseg.progress import progress
+from ovseg.progress import Advance, progress
 from ovseg.run.training.checkpoints import (
     BEST,
     MODEL,
@@ -25,6 +26,10 @@ from ovseg.schema import TrainingConfig
 from ovseg.types import TrainingBatch
 
 logger = logging.getLogger(__name__)
+
+
+Best = tuple[str, float]
+"""What evaluations are judged by, and the largest value of it so far."""
 
 
 @runtime_checkable
@@ -116,7 +121,7 @@ class Course:
         best = self._examined(start, standing.best, log) if start else standing.best
         words = _Words(start)
         batches = iter(self.loader)
-        with progress("Training", end - start, "iterations", words) as advance:
+        with self._progress(end - start, words) as advance:
             for iteration in range(start, end):
                 began = time.perf_counter()
                 parts = [next(batches) for _ in range(self.settings.accumulate)]
@@ -132,6 +137,12 @@ class Course:
                     save_checkpoint(self.folder, self.engine, standing)
                 best = self._examined(done, best, log)
         return standing
+
+    def _progress(self, iterations: int, words: "_Words") -> AbstractContextManager[Advance]:
+        """Of several processes the first one says how far all are."""
+        if self.engine.processes.is_first:
+            return progress("Training", iterations, "iterations", words)
+        return nullcontext(lambda _: None)
 
     def _step(self, iteration: int, parts: list[TrainingBatch]) -> Step:
         try:
@@ -153,8 +164,8 @@ class Course:
         every = self.settings.evaluate_every
         return self.examiner is not None and (self._due(done, every) or done == self.settings.iterations)
 
-    def _examined(self, done: int, best: float | None, log: TrainingLog) -> float | None:
-        """Evaluate where that is due; the best score so far."""
+    def _examined(self, done: int, best: Best | None, log: TrainingLog) -> Best | None:
+        """Evaluate where that is due; the best so far of what is now judged by."""
         if self.examiner is None or not self._examines(done):
             return best
         scores = self.examiner.scores(done)
@@ -165,10 +176,12 @@ class Course:
         name, value = found
         if self.engine.processes.is_first:
             logger.info("after %d iterations: %s %.2f", done, name, value)
-        if best is not None and value <= best:
+        few = self.settings.evaluate_pictures
+        judged_by = name if few is None else f"{name} of {few} pictures"
+        if best is not None and best[0] == judged_by and value <= best[1]:
             return best
         self._export(BEST, done)
-        return value
+        return judged_by, value
 
     def _export(self, file: str, iteration: int) -> None:
         training, frozen = self.engine.training, self.settings.save_frozen

@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from ovseg.build import build_component
-from ovseg.interfaces import Method
+from ovseg.interfaces import Evaluator, Method
 from ovseg.report.files import output_error, write_json
 from ovseg.run.evaluate import Job, evaluate_pictures, gather
 from ovseg.run.metrics import scores_json
@@ -57,20 +58,18 @@ class Examiner:
         return self.processes.first(lambda: _read(folder / SCORES))
 
     def forget(self, iteration: int) -> None:
-        """Remove evaluations of iterations that come after this one: they will be made again."""
+        """Remove evaluations that will be made again: those of later iterations, and one that was cut short.
+
+        The latter's records may be for other evaluators than this run's.
+        """
         for folder in (self.folder / FOLDER).glob("[0-9]*"):
-            if int(folder.name) > iteration:
+            if int(folder.name) > iteration or not (folder / SCORES).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _evaluate(self, folder: Path) -> None:
         seen = is_seen(self.plan.said, self.training_names)
         subject = subject_of(self.plan.dataset, seen)
-        evaluators = {
-            name: build_component("evaluators", {**node, **_WITHOUT_INTERVALS}, [subject])
-            if "resamples" in node
-            else build_component("evaluators", node, [subject])
-            for name, node in self.plan.evaluators.items()
-        }
+        evaluators = {name: _evaluator(node, subject) for name, node in self.plan.evaluators.items()}
         job = Job(
             method=self.method,
             dataset=self.plan.dataset,
@@ -93,7 +92,18 @@ class Examiner:
         self.processes.first(lambda: _finish(job, folder))
 
 
-_WITHOUT_INTERVALS = {"resamples": 0}
+def _evaluator(node: Mapping[str, Any], subject: object) -> Evaluator:
+    """Without intervals; it adds up what it is given, and asks no other process."""
+    without = {"resamples": 0} if "resamples" in node else {}
+    evaluator = cast(Evaluator, build_component("evaluators", {**node, **without}, [subject]))
+    if hasattr(evaluator, "distributed_available_fn"):
+        # The first process adds up alone, from files; a metric of torchmetrics would wait for the others.
+        evaluator.distributed_available_fn = _not_asked
+    return evaluator
+
+
+def _not_asked() -> bool:
+    return False
 
 
 def _gpus() -> list[int]:

@@ -1,6 +1,5 @@
 """What a run of ``ovseg train`` will do, decided and checked before a model is loaded."""
 
-import logging
 from dataclasses import dataclass
 
 from ovseg.build import build_component, check_component
@@ -15,8 +14,6 @@ from ovseg.schema import EvaluateConfig, TrainConfig
 from ovseg.suggest import did_you_mean, listed
 from ovseg.vocabulary import Vocabulary
 
-logger = logging.getLogger(__name__)
-
 TRAINING_SPLIT = "train"
 
 
@@ -26,12 +23,15 @@ class TrainPlan:
 
     Attributes:
         dataset: the part that is trained on.
+        pictures, usable: how many it has, and how many of them can be trained on.
         said: its classes as the method is told them.
         batch_size: pictures in each part of a process's batch.
         evaluation: what is evaluated in between; None for nothing.
     """
 
     dataset: Dataset
+    pictures: int
+    usable: int
     said: Vocabulary
     batch_size: int
     evaluation: Plan | None
@@ -61,10 +61,8 @@ def make_train_plan(settings: TrainConfig, processes: Processes) -> TrainPlan:
     dataset: Dataset = build_component("datasets", part, path="dataset")
     pictures = len(dataset.keys)
     usable = len(usable_pictures(dataset))
-    if processes.is_first:
-        logger.info("training on %d of %d pictures", usable, pictures)
     said, _ = said_classes(dataset.vocabulary, settings.vocabulary)
-    return TrainPlan(dataset, said, batch_size, _evaluation(settings))
+    return TrainPlan(dataset, pictures, usable, said, batch_size, _evaluation(settings))
 
 
 def _training_node(settings: TrainConfig) -> dict[str, object]:

@@ -30,7 +30,10 @@ def drawn():
 
 
 def test_everything_that_the_next_steps_depend_on_comes_back(tmp_path):
-    engine, standing = stepped(), Standing(2, {"iteration": 2}, {"sums": {"loss": 1.5}, "count": 1}, 0.25)
+    engine, standing = (
+        stepped(),
+        Standing(2, {"iteration": 2}, {"sums": {"loss": 1.5}, "count": 1}, ("a/X", 0.25)),
+    )
     save_checkpoint(tmp_path, engine, standing)
     load_checkpoint(tmp_path, engine)  # as below: the checks of types draw numbers themselves
     numbers = drawn()

@@ -108,6 +108,17 @@ def test_a_resumed_run_knows_the_best_so_far(tmp_path):
     assert torch.load(tmp_path / "best.pth", weights_only=True)["iteration"] == 4
 
 
+@pytest.mark.parametrize("other", [{"best": "fake/G"}, {"evaluate_pictures": 5}])
+def test_values_of_different_things_are_not_compared(tmp_path, other):
+    training = FakeTraining()
+    training.broken[4] = float("nan")
+    with pytest.raises(DivergedError):
+        course(tmp_path, training, Examiner({2: 30.0, 4: 20.0}), evaluate_every=2).run()
+    examiner = Examiner({4: 0.0, 6: -1.0, 8: -2.0})
+    course(tmp_path, examiner=examiner, evaluate_every=2, **other).run()
+    assert torch.load(tmp_path / "best.pth", weights_only=True)["iteration"] == 4
+
+
 def test_the_last_iteration_is_evaluated_whenever_any_is(tmp_path):
     examiner = Examiner({5: 1.0, 8: 2.0})
     course(tmp_path, examiner=examiner, evaluate_every=5).run()

@@ -1,4 +1,5 @@
 # make setup   makes .venv with ovseg (editable) and the development tools; done again when pyproject.toml changes
+# make demo    setup, then FC-CLIP and Trident on the pictures that come with ovseg: numbers and a page
 # make test    setup, then style, types and the tests; what CI runs
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format types clean
+.PHONY: help setup demo test lint format types clean
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +29,9 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
+
+demo: setup ## FC-CLIP and Trident side by side, without any download: numbers and a page of pictures
+	$(BIN)/ovseg demo
 
 test: setup ## style, types and all tests
 	$(BIN)/ruff check $(SOURCES)

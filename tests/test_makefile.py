@@ -97,6 +97,15 @@ def test_no_python_is_refused_at_once(checkout):
     assert "ovseg needs Python 3.10 or later; 'no-such-python' is no Python." in answer.stderr
 
 
+def test_the_demo_needs_nothing_but_a_setup(checkout):
+    python = stand_in(checkout)
+    python.write_text(python.read_text().replace("python ruff mypy", "python ruff mypy ovseg"))
+    answer = run(checkout, "make", "demo", f"PYTHON={python}")
+    assert answer.returncode == 0, answer.stderr
+    steps = [line.split()[:2] for line in log(checkout)]
+    assert steps == [["-m", "venv"], ["python", "-m"], ["ovseg", "demo"]]
+
+
 def test_ci_sets_up_and_then_runs_style_types_and_tests(checkout):
     (checkout / "elsewhere").mkdir()
     answer = run(checkout / "elsewhere", "../.ci/run", PYTHON=str(stand_in(checkout)))

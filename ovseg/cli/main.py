@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("ovseg.cli.predict", "segment pictures into classes that you name"),
     "evaluate": ("ovseg.cli.evaluate", "measure a method on a data set, by the published protocols"),
     "compare": ("ovseg.cli.compare", "put methods side by side: tables and a page with pictures"),
+    "demo": ("ovseg.cli.demo", "see FC-CLIP and Trident at work: no download, a minute or two"),
     "train": ("ovseg.cli.train", "train a method on a data set, or on pictures of your own"),
     "prepare": ("ovseg.cli.prepare", "make what a data set needs beside its download"),
     "ls": ("ovseg.cli.ls", "list models, parts, vocabularies, data sets and weights"),

@@ -58,7 +58,7 @@ def test_configs_compose_and_fit_their_parts(monkeypatch):
 def test_json(capsys):
     assert main(["check", "data", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert [one["level"] for one in report["data"]] == ["note", "note"]
+    assert [one["level"] for one in report["data"]] == ["note", "ok", "note"]
     assert set(report["data"][0]) == {"level", "text", "remedy"}
 
 
@@ -88,7 +88,8 @@ def put_coco(folder: Path) -> Path:
 def test_data_that_is_there(monkeypatch, tmp_path):
     monkeypatch.setenv("OVSEG_DATA", str(tmp_path))
     put_coco(tmp_path / "coco")
-    assert found("data", "ok") == [(f"OVSEG_DATA={tmp_path}", "")]
+    drawn = ("toyworld: 200 pictures; drawn when asked for", "")
+    assert found("data", "ok") == [(f"OVSEG_DATA={tmp_path}", ""), drawn]
     # Only what can be told without opening pictures.
     faults = found("data", "fault")
     assert [text for text, _ in faults] == [
@@ -295,7 +296,7 @@ def test_groups_of_parts_are_those_of_the_registries():
 def test_missing_weights_are_a_note():
     assert found("weights", "fault") == []
     ((text, remedy),) = found("weights", "note")
-    assert text == f"not on disk: {', '.join(ZOO)}"
+    assert text == f"not on disk: {', '.join(name for name, entry in ZOO.items() if not entry.shipped)}"
     assert remedy.startswith("ovseg download NAME")
 
 
@@ -321,7 +322,9 @@ def test_damaged_and_unfinished_weights(tmp_path):
 def test_whole_weights(tmp_path):
     header = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
     path = put(tmp_path, "fcclip.pth", len(header).to_bytes(8, "little") + header + b"x")
-    assert found("weights", "ok") == [(f"fcclip: {path}, {path.stat().st_size} B", "")]
+    assert found("weights", "ok")[0] == (f"fcclip: {path}, {path.stat().st_size} B", "")
+    others = [text for text, _ in found("weights", "ok")[1:]]
+    assert all(re.fullmatch(r"toyworld_\w+: comes with ovseg, [\d.]+ MB", text) for text in others)
     assert "not on disk: fcclip_r50" in found("weights", "note")[0][0]
 
 

@@ -100,7 +100,9 @@ def test_the_plain_form_is_aligned_and_whole(capsys, cache, monkeypatch):
     assert lines[1].split() == ["name", "on", "disk", "size", "licence", "what", "source"]
     column = lines[1].index("on disk")
     rows = lines[2 : 2 + len(ZOO)]
-    assert [row[column : column + 3].strip() for row in rows] == ["no"] * len(ZOO)
+    there = ["yes" if entry.shipped else "no" for entry in ZOO.values()]
+    assert [row[column : column + 3].strip() for row in rows] == there
+    assert [row.endswith("  comes with ovseg") for row in rows] == [word == "yes" for word in there]
     assert rows[0].endswith("https://github.com/bytedance/fc-clip")
     assert "not published" in rows[0]
     assert lines[2 + len(ZOO) :] == ["", "Evaluators", "  None is registered."]

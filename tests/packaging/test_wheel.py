@@ -42,7 +42,7 @@ def source_files(folder, suffixes):
 
 def test_the_wheel_holds_code_conf_and_lists_and_nothing_else(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
-    wanted = source_files("ovseg", {".py", ".json", ".typed"}) | {"ovseg/py.typed"}
+    wanted = source_files("ovseg", {".py", ".json", ".typed", ".safetensors", ".gz"}) | {"ovseg/py.typed"}
     wanted |= {f"ovseg/{path}" for path in source_files("conf", {".yaml"})}
     assert wanted <= held
     tops = {Path(path).parts[0] for path in held}
@@ -55,7 +55,7 @@ def test_the_sdist_can_be_worked_with(distributions):
         held = {path.split("/", 1)[1] for path in archive.getnames() if "/" in path}
     wanted = {"pyproject.toml", "README.md", "LICENSE", "conf/predict.yaml", "tests/packaging/conftest.py"}
     assert wanted <= held
-    assert source_files("ovseg", {".py", ".json"}) <= held
+    assert source_files("ovseg", {".py", ".json", ".safetensors", ".gz"}) <= held
 
 
 def test_a_wheel_straight_from_the_checkout_is_the_same(distributions, wheel, tmp_path):

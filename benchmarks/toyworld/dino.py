@@ -176,7 +176,7 @@ def main() -> None:
     """Train, or measure with --evaluate, or write the package's file with --export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, help="of this call; the run can be continued")
-    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--iterations", type=int, default=700)
     parser.add_argument("--pictures", type=int, default=4000, help="of the split captions")
     parser.add_argument("--side", type=int, default=320, help="of these pictures, in pixels")
     parser.add_argument("--device", default="cpu")

@@ -174,7 +174,7 @@ def main() -> None:
     """Train, or measure with --evaluate, or write the package's file with --export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, help="of this call; the run can be continued")
-    parser.add_argument("--iterations", type=int, default=2200)
+    parser.add_argument("--iterations", type=int, default=1800)
     parser.add_argument("--pictures", type=int, default=1200, help="of the split train")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--run", type=Path, default=Path("runs/toyworld/sam"))

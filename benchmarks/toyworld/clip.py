@@ -127,7 +127,7 @@ class Trainer:
         recipe, device = self.recipe, self.device
         pictures, crops = (_tensor(pixels, random).to(device) for pixels in (batch.scenes, batch.crops))
         boxes = torch.tensor(shrink(batch.boxes, recipe.shrink, random), device=device)
-        owners = torch.tensor(batch.owners, device=device)
+        owners = torch.tensor(batch.owners, dtype=torch.long, device=device)
         kinds, phrases = kinds_and_phrases(batch.names, random)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             whole, parts = encode_pictures(self.clip, pictures, boxes, owners)

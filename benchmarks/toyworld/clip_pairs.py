@@ -88,8 +88,7 @@ def look_at(corpus: Corpus, index: int, side: int, random: np.random.RandomState
     x, y = random.randint(0, full - part + 1, 2)
     mirrored = random.rand() < 0.5
     pixels = cv2.resize(image[y : y + part, x : x + part], (side, side), interpolation=cv2.INTER_LINEAR)
-    cells = side // CELL
-    at = ((np.arange(cells) + 0.5) * part / cells).astype(int)
+    at = ((np.arange(side) + 0.5) * part / side).astype(int)
     ids = corpus.ids(index)[y + at][:, x + at].astype(np.int32)
     if mirrored:
         pixels, ids = pixels[:, ::-1], ids[:, ::-1]
@@ -103,7 +102,8 @@ def look_at(corpus: Corpus, index: int, side: int, random: np.random.RandomState
             continue
         if mirrored:
             left, right = side - right, side - left
-        segments.append(Segment(segment.id, segment.name, segment.is_thing, (left, top, right, bottom)))
+        box = (round(left), round(top), round(right), round(bottom))
+        segments.append(Segment(segment.id, segment.name, segment.is_thing, box))
     return Scene(pixels, ids, tuple(segments))
 
 
@@ -115,9 +115,10 @@ def named_boxes(
     for place, segment in enumerate(things):
         if all(_covered(segment.box, other.box) < LEAST_VISIBLE for other in things[place + 1 :]):
             yield segment.name, segment.box
+    cells = scene.ids[CELL // 2 :: CELL, CELL // 2 :: CELL]
     for segment in scene.segments:
         if not segment.is_thing:
-            window = window_within(scene.ids == segment.id, random)
+            window = window_within(cells == segment.id, random)
             if window is not None:
                 yield segment.name, window
 
@@ -125,7 +126,7 @@ def named_boxes(
 def window_within(
     inside: np.ndarray, random: np.random.RandomState, *, largest: int = 12
 ) -> tuple[float, float, float, float] | None:
-    """A square window whose every cell is inside, in pixels; None where there is none of 4 cells or more."""
+    """A square window in pixels whose every cell (of a map of cells) is inside; None where none of 4 cells is."""
     for cells in (random.randint(4, largest + 1), 4):
         kernel = np.ones((cells, cells), np.uint8)
         fits = cv2.erode(
@@ -164,8 +165,8 @@ def _crop(corpus: Corpus, side: int, random: np.random.RandomState) -> tuple[str
         index = random.randint(len(corpus))
         image = corpus.image(index)
         size = image.shape[0]
-        ids = corpus.ids(index)[CELL // 2 :: CELL, CELL // 2 :: CELL]
-        found = list(named_boxes(Scene(image, ids, corpus.segments(index)), random))
+        scene = Scene(image, corpus.ids(index).astype(np.int32), corpus.segments(index))
+        found = list(named_boxes(scene, random))
         if found:
             break
     name, (left, top, right, bottom) = found[random.randint(len(found))]

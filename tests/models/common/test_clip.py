@@ -1,5 +1,6 @@
 """CLIPs by architecture: what is built, and what is said of those that are not."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -125,4 +126,41 @@ def test_a_file_without_a_text_tower() -> None:
     assert str(error.value) == (
         "file.pt is no CLIP of open_clip: it has no 'token_embedding.weight'. "
         "Give the file of a model with an image and a text tower."
+    )
+
+
+def test_an_architecture_that_comes_with_ovseg() -> None:
+    clip, tokenizer = build_clip("toyworld_clip_vit", openai=False)
+    assert clip.context_length == tokenizer.context_length == 40
+    assert tokenizer.eot_token_id + 1 == tokenizer.vocab_size == clip.token_embedding.num_embeddings
+
+
+def test_merges_lie_beside_the_architecture(tmp_path: Path, config: dict) -> None:
+    (tmp_path / "few.txt.gz").write_bytes(gzip.compress(b"#version\na b</w>\nb c</w>"))
+    config["text_cfg"] |= {"vocab_size": 516, "tokenizer_kwargs": {"bpe_path": "few.txt.gz"}}
+    with torch.device("meta"):
+        _, tokenizer = build_clip(write(tmp_path, config), openai=False)
+    assert tokenizer.encode("ab") == [512]
+    assert len(tokenizer.encode("ba")) == 2
+
+
+def test_merges_that_do_not_exist(tmp_path: Path, config: dict) -> None:
+    config["text_cfg"] |= {"vocab_size": 516, "tokenizer_kwargs": {"bpe_path": "few.txt.gz"}}
+    path = write(tmp_path, config)
+    with torch.device("meta"), pytest.raises(ConfigError) as error:
+        build_clip(path, openai=False)
+    assert str(error.value) == (
+        f"The merges '{tmp_path / 'few.txt.gz'}' of the CLIP architecture '{path}' do not exist. Put them "
+        "beside its file, or take text_cfg.tokenizer_kwargs.bpe_path out of it."
+    )
+
+
+def test_a_tower_with_another_number_of_tokens(tmp_path: Path, config: dict) -> None:
+    config["text_cfg"]["vocab_size"] = 500
+    path = write(tmp_path, config)
+    with torch.device("meta"), pytest.raises(ConfigError) as error:
+        build_clip(path, openai=False)
+    assert str(error.value) == (
+        f"The CLIP architecture '{path}' has text_cfg.vocab_size=500, and its tokenizer makes 49408 tokens. "
+        "Write vocab_size=49408, or give it its own merges as text_cfg.tokenizer_kwargs.bpe_path."
     )

@@ -126,7 +126,7 @@ def named_boxes(
 def window_within(
     inside: np.ndarray, random: np.random.RandomState, *, largest: int = 12
 ) -> tuple[float, float, float, float] | None:
-    """A square window in pixels whose every cell (of a map of cells) is inside; None where none of 4 cells is."""
+    """A window in pixels, all of whose cells are inside (a map of cells); None where 4 x 4 do not fit."""
     for cells in (random.randint(4, largest + 1), 4):
         kernel = np.ones((cells, cells), np.uint8)
         fits = cv2.erode(

@@ -69,7 +69,8 @@ def _library() -> ctypes.CDLL | None:
     out = FOLDER / "depthwise.so"
     if not out.exists() or out.stat().st_mtime < SOURCE.stat().st_mtime:
         made = out.with_suffix(f".{os.getpid()}")
-        command = [compiler, "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", str(SOURCE), "-o", str(made)]
+        options = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
+        command = [compiler, *options, str(SOURCE), "-o", str(made)]
         if subprocess.run(command, check=False).returncode:
             return None
         os.replace(made, out)

@@ -1,6 +1,6 @@
 """Depthwise 7 x 7 convolutions whose weights' gradient does not take most of a training's time.
 
-PyTorch on a CPU spends ten times as long on that gradient as on the convolution. Where a C++ compiler is found,
+PyTorch on a CPU spends ten times as long on it as on the convolution itself. Where a C++ compiler is found,
 depthwise.cpp is compiled once and used; elsewhere, on a GPU and in float32, everything is PyTorch's own.
 """
 

@@ -156,7 +156,7 @@ def weights_of(built: Method, name: str | None) -> Json:
             if path and isinstance(part, Pretrained) and part.weights_name is not None
         ]
     elif name not in (None, "random"):
-        wanted = [str(name)]
+        wanted = [str(name), *getattr(built, "completed_from", ())]
     digests = {one: _file_digest(fetch(one)) for one in dict.fromkeys(wanted)}
     total = next(iter(digests.values())) if len(digests) == 1 else _digest(digests) if digests else None
     return {"name": name, "sha256": total, "files": digests}

@@ -39,11 +39,17 @@ class BaseMethod(nn.Module, ABC):
         self._text_cache = text_cache
         self._templates = tuple(templates)
         self._training_names = tuple(training_names)
+        self._completed_from: tuple[str, ...] = ()
 
     @property
     def training_names(self) -> tuple[str, ...]:
         """Names of the classes that it was trained with; empty if it was not."""
         return self._training_names
+
+    @property
+    def completed_from(self) -> tuple[str, ...]:
+        """Names of weights that the file of `load_weights` lacked and that came from files of their own."""
+        return self._completed_from
 
     @property
     def templates(self) -> tuple[str, ...]:

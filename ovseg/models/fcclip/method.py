@@ -159,7 +159,8 @@ class FCCLIP(BaseMethod):
             WeightsError: the file is damaged or of another architecture.
         """
         trained = trained_vocabulary(path)
-        load_fcclip(self, self.backbone, path)
+        clip = load_fcclip(self, self.backbone, path)
+        self._completed_from = () if clip is None else (clip,)
         if trained is not None:
             self._training_names = trained.synonyms
 

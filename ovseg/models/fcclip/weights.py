@@ -75,7 +75,7 @@ def _pattern(prefix: str) -> str:
     return re.escape(prefix).replace(r"\\d", r"(\d+)")
 
 
-def load_fcclip(method: nn.Module, backbone: Backbone, path: Path) -> None:
+def load_fcclip(method: nn.Module, backbone: Backbone, path: Path) -> str | None:
     """Fill the whole method from an official checkpoint.
 
     A file without the frozen CLIP is completed from the backbone's published weights.
@@ -84,6 +84,9 @@ def load_fcclip(method: nn.Module, backbone: Backbone, path: Path) -> None:
         method: whose state dict has the keys of `RENAMES`' left side.
         backbone: the method's own.
         path: of the checkpoint.
+
+    Returns:
+        What the CLIP's weights are called where they came from elsewhere, else None.
 
     Raises:
         WeightsError: the file or the CLIP's is damaged, of another architecture, or not to be had.
@@ -95,7 +98,7 @@ def load_fcclip(method: nn.Module, backbone: Backbone, path: Path) -> None:
         method, state, source=str(path), may_lack=(CLIP + "*",), ignore=(CRITERION, *NOT_IN_OUR_STATE)
     )
     if any(key.startswith(CLIP) for key in state):
-        return
+        return None
     if backbone.weights_name is None:
         raise WeightsError(
             f"{path} holds no frozen CLIP (no '{OFFICIAL_CLIP}*'), and the backbone names no published "
@@ -103,6 +106,7 @@ def load_fcclip(method: nn.Module, backbone: Backbone, path: Path) -> None:
             "give a checkpoint that holds the CLIP."
         )
     backbone.load_weights(fetch(backbone.weights_name))
+    return backbone.weights_name
 
 
 def training_state(

@@ -15,6 +15,7 @@ from ovseg.models.fcclip.classifier import FCCLIPClassifier
 from ovseg.models.fcclip.mask_generator import Mask2Former
 from ovseg.models.fcclip.method import FCCLIP
 from ovseg.models.fcclip.weights import official_state_dict
+from ovseg.run.declaration import weights_of
 
 VARIANTS = {
     "convnext_large_d_320": "laion2b_s29b_b131k_ft_soup",
@@ -98,8 +99,27 @@ def test_a_checkpoint_without_clip_takes_the_published_one(
     method.backbone.weights_name = "convnext_tinytest:some_tag"
     method.load_weights(tmp_path / "head.pth")
     assert asked == ["convnext_tinytest:some_tag"]
+    assert method.completed_from == ("convnext_tinytest:some_tag",)
     whole = fill(golden, state, tmp_path).state_dict()
     assert all(torch.equal(value, whole[key]) for key, value in method.state_dict().items())
+
+
+def test_what_is_declared_of_weights_changes_with_the_clip_that_completed_them(
+    golden: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run would go on with the records of another CLIP."""
+    path, clip = tmp_path / "weights.pth", tmp_path / "clip.safetensors"
+    method = fill(golden, golden.official_state(), tmp_path)
+    alone = weights_of(method, str(path))
+    assert set(alone["files"]) == {str(path)}
+    monkeypatch.setattr(FCCLIP, "completed_from", property(lambda _: (str(clip),)))
+    digests = []
+    for content in (b"one", b"another"):
+        clip.write_bytes(content)
+        declared = weights_of(method, str(path))
+        assert set(declared["files"]) == {str(path), str(clip)}
+        digests.append(declared["sha256"])
+    assert len({alone["sha256"], *digests}) == 3
 
 
 def test_a_checkpoint_without_clip_says_what_to_do(golden: Golden, tmp_path: Path) -> None:

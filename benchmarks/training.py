@@ -1,6 +1,8 @@
 """Training: where the time of an iteration goes, and whether a small FC-CLIP learns a few pictures by heart.
 
     python benchmarks/training.py overfit COCO_FOLDER --iterations 400
+    python benchmarks/training.py loader COCO_FOLDER --workers 2        pictures a second, by themselves
+    python benchmarks/training.py stages --full --repeats 1      the full model, one crop of 1024 x 1024
     python benchmarks/speed.py training                          the small model
     python benchmarks/speed.py training --device cuda            the full one, two crops of 1024 x 1024
 
@@ -10,6 +12,7 @@ The small model is the golden tests' ConvNeXt-T with small decoders; all weights
 import argparse
 import csv
 import json
+import resource
 import statistics
 import sys
 import tempfile
@@ -32,6 +35,9 @@ from helpers.tiny_fcclip import read_golden  # noqa: E402
 from timing import timed  # noqa: E402
 
 from ovseg.config import compose_config, strict  # noqa: E402
+from ovseg.data.coco import COCOPanoptic  # noqa: E402
+from ovseg.data.training.loader import training_loader  # noqa: E402
+from ovseg.models.fcclip import criterion  # noqa: E402
 from ovseg.models.fcclip.criterion import Criterion  # noqa: E402
 from ovseg.models.fcclip.training import FCCLIPTraining  # noqa: E402
 from ovseg.run import declaration  # noqa: E402
@@ -131,41 +137,86 @@ def overfit(
     }
 
 
-STAGES = ("data", "forward", "losses", "matching", "backward", "step")
-"""Of an iteration. Matching, with its point sampling, is a part of the losses, which are none of forward."""
+def load(coco: Path, *, workers: int, batches: int, crop: int = 1024, batch_size: int = 2) -> dict[str, Any]:
+    """Pictures a second of the official recipe's loader with nothing but a reader, after a first pass.
+
+    The processors' seconds per picture, of the reader and its workers from their start to their end, hold on
+    a busy machine too.
+
+    Args:
+        coco: as in `overfit`.
+        workers: processes that prepare pictures.
+        batches: that are counted.
+        crop: side in pixels.
+        batch_size: pictures per batch.
+    """
+    loader = training_loader(
+        COCOPanoptic(root=coco), batch_size=batch_size, crop=(crop, crop), workers=workers, prefetch=2
+    )
+    before = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    stream = iter(loader)
+    for _ in range(2 * workers * 2 + 2):  # what was read ahead while nobody asked
+        next(stream)
+    start = time.perf_counter()
+    for _ in range(batches):
+        next(stream)
+    seconds = time.perf_counter() - start
+    made = loader.position * batch_size
+    del stream, loader  # workers end, and only then tell their time
+    spent = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "workers": workers,
+        "crop": crop,
+        "pictures": batches * batch_size,
+        "seconds": round(seconds, 2),
+        "pictures_per_second": round(batches * batch_size / seconds, 1),
+        "processor_seconds_per_picture": round((spent - before) / made, 4),
+    }
 
 
-def measure(*, device: str, repeats: int, precision: str | None = None) -> dict[str, Any]:
+STAGES = ("data", "forward", "losses", "matching", "points", "backward", "step")
+"""Of an iteration. Matching, with its point sampling, and the drawing and choosing of the losses' points are
+parts of the losses, which are none of forward."""
+
+
+def measure(*, device: str, repeats: int, precision: str | None = None, full: bool = False) -> dict[str, Any]:
     """Seconds of an iteration and of its stages, medians after two iterations that are not counted.
 
     On a CPU the small model with two crops of 256 x 256; on a GPU the full one with two of 1024 x 1024, which
     is the official share of one of eight. Pictures are drawn, 480 x 640, with about ten regions each.
+
+    Args:
+        device: cpu, or cuda.
+        repeats: iterations that are counted.
+        precision: of the autocast; None is fp32 on a CPU and fp16 on a GPU.
+        full: on a CPU too the full model, with one crop, and layers' inner values computed again.
     """
-    small = device == "cpu"
+    small = device == "cpu" and not full
     with tempfile.TemporaryDirectory() as folder:
         root = _drawn_data(Path(folder))
         words = (
-            f"runtime.precision={precision or ('fp32' if small else 'fp16')}",
-            f"runtime.workers={0 if small else 4}",
+            f"runtime.precision={precision or ('fp32' if device == 'cpu' else 'fp16')}",
+            f"runtime.workers={0 if device == 'cpu' else 4}",
             "runtime.text_cache=false",
             "dataset=folder",
             f"dataset.root='{root}'",
             "training.evaluate_every=0",
-            "training.batch_size=2",
+            f"training.batch_size={1 if full else 2}",
+            f"training.recompute={str(full).lower()}",
             f"training.crop={256 if small else 1024}",
         )
-        full = ("model.backbone.pretrained=null", "model.weights=random")
+        random = ("model.backbone.pretrained=null", "model.weights=random")
         settings = (
             settings_of(root, *words)
             if small
-            else strict(compose_config("train", ["model=fcclip", *full, *words]), TrainConfig)
+            else strict(compose_config("train", ["model=fcclip", *random, *words]), TrainConfig)
         )
-        return _measured(course_of(settings, root / "run", device), repeats)
+        return _measured(course_of(settings, root / "run", device), repeats, warm_up=0 if full else 2)
 
 
-def _measured(course: Course, repeats: int) -> dict[str, Any]:
+def _measured(course: Course, repeats: int, warm_up: int) -> dict[str, Any]:
     batches, rows = iter(course.loader), []
-    for iteration in range(repeats + 2):
+    for iteration in range(repeats + warm_up):
         with _timers(course.engine.device) as seconds:
             start = time.perf_counter()
             batch = next(batches)
@@ -176,7 +227,7 @@ def _measured(course: Course, repeats: int) -> dict[str, Any]:
             seconds[key] for key in ("data", "forward", "losses", "backward")
         )
         rows.append(seconds)
-    median = {key: statistics.median(row[key] for row in rows[2:]) for key in ("total", *STAGES)}
+    median = {key: statistics.median(row[key] for row in rows[warm_up:]) for key in ("total", *STAGES)}
     return {
         "crop": list(batch.images.shape[1:3]),
         "pictures": len(batch.images),
@@ -204,6 +255,8 @@ def _timers(device: torch.device) -> Iterator[dict[str, float]]:
         ("forward", FCCLIPTraining, "layers"),
         ("losses", Criterion, "__call__"),
         ("matching", Criterion, "_match"),
+        ("points", criterion, "draw_points"),
+        ("points", criterion, "loss_points"),
         ("backward", torch.Tensor, "backward"),
     )
     with ExitStack() as patched:
@@ -238,18 +291,41 @@ def _headlines(scores: dict[str, float]) -> dict[str, float]:
     }
 
 
-if __name__ == "__main__":
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["overfit"])
-    parser.add_argument("coco", type=Path, help="folder with val2017 and annotations")
-    parser.add_argument("--pictures", type=int, default=8)
-    parser.add_argument("--crop", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--iterations", type=int, default=400)
-    given = vars(parser.parse_args())
-    del given["command"]
+    commands = parser.add_subparsers(dest="command", required=True)
+    overfitting = commands.add_parser("overfit")
+    overfitting.add_argument("coco", type=Path, help="folder with val2017 and annotations")
+    overfitting.add_argument("--pictures", type=int, default=8)
+    overfitting.add_argument("--crop", type=int, default=256)
+    overfitting.add_argument("--batch-size", type=int, default=4)
+    overfitting.add_argument("--iterations", type=int, default=400)
+    loading = commands.add_parser("loader")
+    loading.add_argument("coco", type=Path, help="folder with val2017 and annotations")
+    loading.add_argument("--workers", type=int, default=2)
+    loading.add_argument("--batches", type=int, default=100)
+    stages = commands.add_parser("stages")
+    stages.add_argument("--full", action="store_true", help="the full model, one crop of 1024 x 1024")
+    stages.add_argument("--repeats", type=int, default=5)
+    return parser
+
+
+def main() -> None:
+    """Run a command and print what it measured as JSON."""
+    given = vars(_parser().parse_args())
+    command = given.pop("command")
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as run:
-        print(json.dumps(overfit(given.pop("coco"), Path(run), **given), indent=2))
+    if command == "overfit":
+        with tempfile.TemporaryDirectory() as run:
+            found = overfit(given.pop("coco"), Path(run), **given)
+    elif command == "loader":
+        found = load(given.pop("coco"), **given)
+    else:
+        found = measure(device="cpu", **given)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

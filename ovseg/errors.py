@@ -35,6 +35,10 @@ class AbsentDataError(DataError):
     """A data set is not on disk, or not where it was looked for."""
 
 
+class LabelError(DataError):
+    """A class index is outside a data set's list; no other picture can make up for it."""
+
+
 class WeightsError(OvsegError):
     """Weights are missing, damaged, of another model, or cannot be downloaded."""
 

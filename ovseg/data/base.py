@@ -104,7 +104,8 @@ class BaseDataset(ABC):
             raise AbsentDataError(self._not_there(self.root))
         found = self._find()
         if not found:
-            raise DataError(f"{self.root} has no picture of the split '{self.split}'. {self._advice}")
+            part = f" of the split '{self.split}'" if self.split else ""
+            raise DataError(f"{self.root} has no picture{part}. {self._advice}")
         return found
 
     @property

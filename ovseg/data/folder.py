@@ -136,6 +136,10 @@ class FolderDataset(BaseDataset):
         return [of_key[key] for key in chosen]
 
     @property
+    def _advice(self) -> str:
+        return "Give the folder that holds your pictures and their labels: dataset.root=DIR."
+
+    @property
     def _list(self) -> Path:
         return self.root / f"{self.split}.txt"
 

@@ -11,7 +11,7 @@ import PIL.Image
 from jaxtyping import Int16, Int32, UInt8, UInt16
 
 from ovseg.data.images import opened
-from ovseg.errors import DataError
+from ovseg.errors import DataError, LabelError
 from ovseg.truth import IGNORED
 
 OUTSIDE = -2
@@ -61,7 +61,7 @@ def look_up(
     """Values of a file, whose path is for the message, as class indices.
 
     Raises:
-        DataError: a value is one that the table refuses.
+        LabelError: a value is one that the table refuses.
     """
     # An 8-bit value is always inside a table; of a 16-bit one in a table of 256 nobody knows.
     if len(table) <= np.iinfo(values.dtype).max and values.size and int(values.max()) >= len(table):
@@ -69,10 +69,11 @@ def look_up(
     labels: Int16[np.ndarray, "h w"] = np.take(table, values)
     if labels.size and int(labels.min()) == OUTSIDE:
         wrong = np.unique(values[labels == OUTSIDE])
-        raise DataError(
+        raise LabelError(
             f"{path} holds {_some(wrong)} in {np.count_nonzero(labels == OUTSIDE)} pixels, which is no label "
             f"of this data set (allowed: {_ranges(np.flatnonzero(table != OUTSIDE))}). It is another data "
-            "set's, was saved with other ids, or was changed by a resize or a lossy format: get it again."
+            "set's, was saved with other ids, or was changed by a resize or a lossy format: get it again. If "
+            "it is right, the list of classes lacks some: add them."
         )
     return labels
 

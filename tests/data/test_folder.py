@@ -124,7 +124,7 @@ def test_folders_that_are_not_there(root, tmp_path):
         with pytest.raises(DataError, match=says):
             len(dataset_in(**{"root": root, **keys}).keys)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"has no picture of the split ''"):
+    with pytest.raises(DataError, match=r"has no picture\. Give the folder "):
         len(dataset_in(root, images="empty").keys)
 
 

@@ -199,15 +199,18 @@ def test_a_part_without_pictures(files, tmp_path, capsys):
     data = shutil.copytree(files / "data", tmp_path / "data")
     (data / "none.txt").write_text("# nothing yet\n")
     said = trouble(files, capsys, f"dataset.root={data}", "split=none", f"output={tmp_path / 'out'}")
-    assert "has no picture of the split 'none'" in said
+    assert "has no picture of the split 'none'. Give the folder that holds your pictures" in said
 
 
 def test_a_class_index_outside_the_list(files, tmp_path, capsys):
     data = shutil.copytree(files / "data", tmp_path / "data")
-    for path in (data / "labels").iterdir():
-        put_map(path, np.full(np.asarray(_map(path)).shape, 7))
+    path = data / "labels" / "3.png"  # one of five: the other pictures are no excuse
+    put_map(path, np.full(_map(path).shape, 7))
     said = trouble(files, capsys, f"dataset.root={data}", f"output={tmp_path / 'out'}")
+    assert "ovseg: " in said.splitlines()[-1]
+    assert "drawn by chance" not in said
     assert ".png holds 7 in " in said
+    assert "the list of classes lacks some: add them" in said
     assert "which is no label of this data set (allowed: 0..2, 255)" in said
 
 

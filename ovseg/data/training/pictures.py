@@ -20,9 +20,9 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import tv_tensors
 
 from ovseg.data.training.order import SUBSTITUTE, VIEW, picture_at, random_numbers
-from ovseg.data.training.truths import LabelError, segments_of, usable_pictures
+from ovseg.data.training.truths import segments_of, usable_pictures
 from ovseg.dataset import Dataset
-from ovseg.errors import ConfigError, DataError
+from ovseg.errors import ConfigError, DataError, LabelError
 
 ATTEMPTS = 10
 """Pictures tried for one place. If a tenth of all is broken, all fail once in 10 thousand million places."""

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int16, Int32, Int64
 from ovseg.data.panoptic import runs_of
 from ovseg.data.training.transforms import VOID
 from ovseg.dataset import Dataset
-from ovseg.errors import DataError
+from ovseg.errors import DataError, LabelError
 from ovseg.truth import IGNORED, PanopticTruth, TrueSegment
 
 _NEEDED = "Training needs panoptic or semantic truth"
@@ -30,10 +30,6 @@ class PanopticSource(Protocol):
     def told_apart(self) -> Bool[np.ndarray, " pictures"]:
         """Of each picture, whether one of its segments at least is no crowd, without opening maps."""
         ...
-
-
-class LabelError(DataError):
-    """A class index is outside the data set's list; no other picture can make up for it."""
 
 
 def usable_pictures(dataset: Dataset) -> Int64[np.ndarray, " usable"]:

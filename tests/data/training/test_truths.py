@@ -9,8 +9,8 @@ from helpers.training_data import COCO_MINI, GivenDataset, ids_of, put_coco, sma
 
 from ovseg.data.coco import COCOPanoptic
 from ovseg.data.folder import FolderDataset
-from ovseg.data.training.truths import LabelError, segments_of, usable_pictures
-from ovseg.errors import DataError
+from ovseg.data.training.truths import segments_of, usable_pictures
+from ovseg.errors import DataError, LabelError
 from ovseg.truth import PanopticTruth, TrueSegment, Truth
 
 IDS = np.array([[50, 50, 4], [9, 4, 0]], np.int32)

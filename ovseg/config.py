@@ -107,8 +107,9 @@ def _method_of(model: str) -> str:
 
 
 def _training_of(model: str) -> str:
-    """The file of the group ``training`` for a file of the group ``model``: its own, or that of its method."""
-    own = GlobalHydra.instance().config_loader().repository.load_config(f"training/{model}")  # type: ignore[attr-defined]
+    """The file of the group ``training`` for one of the group ``model``: its own, or that of its method."""
+    loader: Any = GlobalHydra.instance().config_loader()
+    own = loader.repository.load_config(f"training/{model}")
     return _method_of(model) if own is None else model
 
 

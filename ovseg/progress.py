@@ -51,9 +51,11 @@ def progress(
 @contextmanager
 def _lines(description: str, total: int | None, unit: str, status: Callable[[], str]) -> Iterator[Advance]:
     stream, start = sys.stderr, time.monotonic()
-    done, next_line, lock = 0, start + FIRST_LINE_AFTER, threading.Lock()
+    done, said, next_line, lock = 0, -1, start + FIRST_LINE_AFTER, threading.Lock()
 
     def say(now: float) -> None:
+        nonlocal said
+        said = done
         words = ", ".join(filter(None, (_line(description, done, total, unit, now - start), status())))
         print(words, file=stream, flush=True)
 
@@ -68,7 +70,7 @@ def _lines(description: str, total: int | None, unit: str, status: Callable[[], 
 
     yield advance
     now = time.monotonic()
-    if now - start >= FIRST_LINE_AFTER:
+    if now - start >= FIRST_LINE_AFTER and said < done:
         say(now)
 
 

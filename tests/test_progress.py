@@ -58,11 +58,8 @@ def test_unknown_totals_and_bytes(clock, capsys):
         advance(1)
     assert capsys.readouterr().err.splitlines() == [
         "Encoding: 40 names, 3 s",
-        "Encoding: 40 names, 3 s",
-        "Download: 25.0 MB/2.0 GB (1 %), 3 s, about 237 s left",
         "Download: 25.0 MB/2.0 GB (1 %), 3 s, about 237 s left",
         "Download: 999 B, 3 s",
-        "Download: 1.0 kB, 13 s",
         "Download: 1.0 kB, 13 s",
     ]
 

@@ -146,5 +146,8 @@ def _noticing_deaths(processes: Processes) -> Iterator[None]:
         ) from error
 
 
-_GOES_ON = "Nothing is lost: run the same command again, with any number of processes, and it goes on."
+_GOES_ON = (
+    "Nothing is lost: run the same command again and it goes on (an evaluation with any number of processes, "
+    "a training with as many as before)."
+)
 _DEFAULTS = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}

@@ -69,11 +69,11 @@ class Recipe:
 
 RECIPES = {
     "convnext": Recipe(
-        iterations=1800, scenes=24, side=256, crops=64, crop_side=96,
+        iterations=1500, scenes=24, side=256, crops=64, crop_side=96,
         rate=2e-3, decay=0.05, shrink=(0.75, 0.95),
     ),
     "vit": Recipe(
-        iterations=1600, scenes=32, side=224, crops=64, crop_side=96,
+        iterations=1300, scenes=32, side=224, crops=64, crop_side=96,
         rate=1.5e-3, decay=0.05, shrink=(0.35, 0.9),
     ),
 }  # fmt: skip

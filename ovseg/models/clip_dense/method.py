@@ -4,7 +4,6 @@ Which method it is depends on the backbone's last block; see the README beside t
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -17,8 +16,7 @@ from ovseg.errors import ConfigError
 from ovseg.interfaces import Backbone, Classifier
 from ovseg.models.clip_dense.pixels import NamedPixels, WindowGeometry, name_pixels
 from ovseg.models.common.label_views import find_regions, instance_view, panoptic_view
-from ovseg.models.common.memory import release_freed_memory
-from ovseg.models.common.method import BaseMethod
+from ovseg.models.common.one_by_one import OneByOne
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
 from ovseg.models.common.stopwatch import Stopwatch
 from ovseg.models.common.text import TextCache
@@ -27,7 +25,7 @@ from ovseg.types import NOTHING, Image, Prediction, Task, TextEmbeddings
 from ovseg.vocabulary import Vocabulary, load_templates
 
 
-class ClipDense(BaseMethod):
+class ClipDense(OneByOne):
     """Pixels named one by one.
 
     Args:
@@ -86,24 +84,6 @@ class ClipDense(BaseMethod):
         self.logit_scale = logit_scale
         self.prob_threshold, self.below_threshold = prob_threshold, below_threshold
         self.min_area, self.instances_per_image = min_area, instances_per_image
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    @torch.no_grad()
-    def predict_batch(
-        self, images: Sequence[Image], vocabulary: Vocabulary, *, tasks: Sequence[Task]
-    ) -> list[Prediction]:
-        """Segment pictures, one after another: the windows of one picture are a batch."""
-        watch = Stopwatch(self.device)
-        with watch.stage("text"):
-            text = self.embed(self.backbone, vocabulary).to(self.device)
-        predictions = [self._predict_one(image, vocabulary, text, tasks, watch) for image in images]
-        release_freed_memory()
-        share = {name: seconds / max(1, len(images)) for name, seconds in watch.seconds.items()}
-        return [replace(prediction, seconds=share) for prediction in predictions]
 
     def name_pixels(self, image: Image, text: TextEmbeddings, watch: Stopwatch) -> NamedPixels:
         """The label map of one picture, before any threshold."""

@@ -47,6 +47,11 @@ class BaseMethod(nn.Module, ABC):
         return self._training_names
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
     def completed_from(self) -> tuple[str, ...]:
         """Names of weights that the file of `load_weights` lacked and that came from files of their own."""
         return self._completed_from

@@ -100,11 +100,6 @@ class FCCLIP(BaseMethod):
         self.instances_per_image = instances_per_image
         self.semantic_resize, self.stuff_instances = semantic_resize, stuff_instances
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
     @torch.no_grad()
     def predict_batch(
         self, images: Sequence[Image], vocabulary: Vocabulary, *, tasks: Sequence[Task]

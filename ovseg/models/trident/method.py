@@ -5,7 +5,6 @@ Segmentation (arXiv 2411.09219). What differs from the official code is in READM
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -16,8 +15,7 @@ from torch import Tensor
 from ovseg.errors import ConfigError
 from ovseg.interfaces import Backbone, Classifier, PromptableMaskGenerator
 from ovseg.models.common.label_views import Region, find_regions, instance_view, panoptic_view
-from ovseg.models.common.memory import release_freed_memory
-from ovseg.models.common.method import BaseMethod
+from ovseg.models.common.one_by_one import OneByOne
 from ovseg.models.common.pamr import pamr
 from ovseg.models.common.pixels import PixelScores, enlarge, score_pixels
 from ovseg.models.common.preprocess import normalise_and_pad, resize_short_side
@@ -33,7 +31,7 @@ from ovseg.types import NOTHING, Features, Image, Prediction, Task, TextEmbeddin
 from ovseg.vocabulary import Vocabulary, load_templates
 
 
-class Trident(BaseMethod):
+class Trident(OneByOne):
     """The method of the paper's figure 2.
 
     Args:
@@ -133,24 +131,6 @@ class Trident(BaseMethod):
             iou_threshold=iou_threshold,
             failed_may_win=failed_regions == "may_win",
         )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    @torch.no_grad()
-    def predict_batch(
-        self, images: Sequence[Image], vocabulary: Vocabulary, *, tasks: Sequence[Task]
-    ) -> list[Prediction]:
-        """Segment pictures, one after another: the windows of a picture are a batch."""
-        watch = Stopwatch(self.device)
-        with watch.stage("text"):
-            text = self.embed(self.backbone, vocabulary).to(self.device)
-        predictions = [self._predict_one(image, vocabulary, text, tasks, watch) for image in images]
-        release_freed_memory()
-        share = {name: seconds / max(1, len(images)) for name, seconds in watch.seconds.items()}
-        return [replace(prediction, seconds=share) for prediction in predictions]
 
     def _predict_one(
         self,

@@ -7,7 +7,9 @@ prompt (one point, one box) is answered with three masks, of which the best one 
 back as a prompt together with a point where it was wrong. Different: there is one such round and not ten, and
 a quarter of the pictures is asked with coarse maps (`sam_prompts`). The paper's encoder was trained as a
 masked autoencoder before; this one starts from nothing, and a loss on its embedding tells it, beside the
-masks, which places are in one segment. Masks are those of the split ``train``, so unseen classes have none.
+masks, which places are in one segment. In its last quarter the training also asks the last attention, which
+Trident reads and the paper's encoder learned by itself, to look at whole segments. Masks are those of the
+split ``train``, so unseen classes have none.
 """
 
 import argparse
@@ -23,7 +25,15 @@ from corpus import Corpus
 from export import export
 from loop import cosine, fit
 from sam_measure import measure
-from sam_model import HIGHEST_LOGIT, SamModel, answers_for, chosen, grouping_loss, losses
+from sam_model import (
+    HIGHEST_LOGIT,
+    SamModel,
+    answers_for,
+    chosen,
+    correlation_loss,
+    grouping_loss,
+    losses,
+)
 from sam_prompts import CELL, Prompts, correction, draw_prompts, draw_targets
 
 from ovseg.models.sam.architecture import SamSize, sam_size
@@ -35,10 +45,14 @@ KINDS = ("point", "box", "coarse", "point_box")
 """Of the pictures of a batch, in turn; the last two are prompts without ambiguity."""
 
 BALANCED = (0.1, 0.4)
-"""Shares of the training between which the focal loss takes over from the balanced one."""
+"""Shares of the first stage between which the focal loss takes over from the balanced one."""
+
+FIRST_STAGE = 0.75
+"""Share of the training in which the last attention is let alone. The rate falls to the end of it and begins
+anew at half its height."""
 
 CORRECTIONS_FROM = 0.25
-"""Share of the training after which answers come back with corrections; before, they are too bad for it."""
+"""Share of the first stage after which answers come back with corrections; before, they are too bad."""
 
 
 class Training:
@@ -65,13 +79,14 @@ class Training:
     ) -> None:
         self.model, self.corpus, self.iterations = model, corpus, iterations
         self.prompts, self.peak, self.validation = prompts, peak, validation
+        self.first_stage = round(FIRST_STAGE * iterations)
         self.optimiser = torch.optim.AdamW(_groups(model), lr=peak, betas=(0.9, 0.99))
 
     def step(self, iteration: int) -> Mapping[str, float]:
         """Learn from a picture for each of `KINDS`."""
         random = np.random.RandomState([SEED, iteration])
         seen = [self._picture(random) for _ in KINDS]
-        embeddings = self.model.embed(np.stack([picture for picture, _, _ in seen]))
+        embeddings, tokens = self.model.embed(np.stack([picture for picture, _, _ in seen]))
         logged: dict[str, float] = {}
         total = torch.zeros((), device=self.model.device)
         for place, (kind, (_, ids, things)) in enumerate(zip(KINDS, seen, strict=True)):
@@ -83,6 +98,10 @@ class Training:
             grouped = grouping_loss(embedding, places)
             logged["grouping"] = logged.get("grouping", 0.0) + grouped.item() / len(KINDS)
             total = total + grouped
+            if iteration >= self.first_stage:
+                correlated = correlation_loss(*self.model.last_attention(tokens[place : place + 1]), places)
+                logged["correlation"] = logged.get("correlation", 0.0) + correlated.item() / len(KINDS)
+                total = total + correlated
         total = total / len(KINDS)
         self._update(total, iteration)
         logged["loss"] = total.item()
@@ -112,7 +131,7 @@ class Training:
     ) -> torch.Tensor:
         """Loss of the answers to prompts and, later in the training, of those to their corrections."""
         truth = torch.from_numpy(prompts.truth).to(embedding.device)
-        share = iteration / self.iterations
+        share = iteration / self.first_stage
         balanced = float(np.interp(share, BALANCED, (1, 0)))
         logits, quality = self.model.answer(embedding, prompts)
         some = answers_for(prompts.kind)
@@ -129,8 +148,11 @@ class Training:
         return first + error + second + error_again
 
     def _update(self, loss: torch.Tensor, iteration: int) -> None:
+        done, length, peak = iteration, self.first_stage, self.peak
+        if iteration >= self.first_stage:
+            done, length, peak = iteration - self.first_stage, self.iterations - self.first_stage, peak / 2
         for group in self.optimiser.param_groups:
-            group["lr"] = cosine(iteration, self.iterations, peak=self.peak, warmup=50)
+            group["lr"] = cosine(done, length, peak=peak, warmup=50)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -174,7 +196,7 @@ def main() -> None:
     """Train, or measure with --evaluate, or write the package's file with --export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, help="of this call; the run can be continued")
-    parser.add_argument("--iterations", type=int, default=1800)
+    parser.add_argument("--iterations", type=int, default=2400)
     parser.add_argument("--pictures", type=int, default=1200, help="of the split train")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--run", type=Path, default=Path("runs/toyworld/sam"))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from sam_prompts import Prompts
+from segment_anything.modeling.image_encoder import add_decomposed_rel_pos
 from torch import Tensor, nn
 
 from ovseg.models.sam.architecture import SamSize, build_parts
@@ -37,14 +38,41 @@ class SamModel(nn.Module):
         """Where the weights are."""
         return self.image_encoder.pos_embed.device
 
-    def embed(self, pictures: np.ndarray) -> Tensor:
-        """Pictures, uint8 (b, side, side, 3) of the network's side, to (b, c, h, w)."""
+    def embed(self, pictures: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Pictures to their embeddings, and to what goes into the last block's attention.
+
+        Args:
+            pictures: uint8 (b, side, side, 3), of the network's side.
+
+        Returns:
+            (b, c, h, w) and (b, h, w, width).
+        """
         pixels = torch.from_numpy(pictures).to(self.device).float()
         mean, std = (torch.tensor(value, device=self.device) for value in (PIXEL_MEAN, PIXEL_STD))
         x = ((pixels - mean) / std).permute(0, 3, 1, 2)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        into_last: list[Tensor] = []
+        last = self.image_encoder.blocks[-1].attn
+        watching = last.register_forward_pre_hook(lambda _, inputs: into_last.append(inputs[0]))
+        with watching, torch.autocast(self.device.type, torch.bfloat16):
             y = self.image_encoder(x)
-        return y.float()
+        return y.float(), into_last[0].float()
+
+    def last_attention(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last block looks at, as Trident reads it (arXiv 2411.09219, section 3.3).
+
+        Args:
+            tokens: (1, h, w, width), of one picture, as `embed` gives them.
+
+        Returns:
+            Logarithms of the weights, mean over heads, (h w, h w), and the values (heads, h w, d).
+        """
+        attention = self.image_encoder.blocks[-1].attn
+        grid = (tokens.shape[1], tokens.shape[2])
+        qkv = attention.qkv(tokens).flatten(1, 2).unflatten(-1, (3, attention.num_heads, -1))
+        queries, keys, values = qkv[0].permute(1, 2, 0, 3)
+        logits = (queries * attention.scale) @ keys.transpose(1, 2)
+        logits = add_decomposed_rel_pos(logits, queries, attention.rel_pos_h, attention.rel_pos_w, grid, grid)
+        return logits.softmax(-1).mean(0).clamp(min=1e-8).log(), values
 
     def answer(self, embedding: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
         """All four masks of each prompt, (n, 4, m, m) logits, and their predicted IoUs, (n, 4).
@@ -129,6 +157,25 @@ def grouping_loss(embedding: Tensor, segments: Tensor) -> Tensor:
     return 0.5 * (
         (plain * same).sum() / same.sum() + (plain * (1 - same)).sum() / (1 - same).sum().clamp(min=1)
     )
+
+
+def correlation_loss(log_weights: Tensor, values: Tensor, segments: Tensor) -> Tensor:
+    """How far the last attention is from looking at a place's whole segment and nothing else.
+
+    The divergence of each place's weights from a uniform look at its segment, every segment counting the
+    same, and `grouping_loss` of each head's values, since Trident compares these too.
+
+    Args:
+        log_weights: (h w, h w) and
+        values: (heads, h w, d), as `SamModel.last_attention` gives them.
+        segments: (h, w), ids.
+    """
+    same = (segments.flatten()[:, None] == segments.flatten()).float()
+    area = same.sum(1)
+    divergence = -(same * log_weights).sum(1) / area - area.log()
+    looking = (divergence / area).sum() / (1 / area).sum()
+    heads = [grouping_loss(head.T.unflatten(1, segments.shape)[None], segments) for head in values]
+    return looking + sum(heads) / len(heads)
 
 
 def iou(logits: Tensor, truth: Tensor) -> Tensor:

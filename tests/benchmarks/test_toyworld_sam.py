@@ -180,7 +180,7 @@ def test_the_exported_file_answers_as_the_trained_model(tmp_path: Path) -> None:
     features = loaded.encode(picture)
     with torch.no_grad():
         logits, quality = model.answer(features.dense, prompts)
-        embedding = model.embed(picture[None])
+        embedding, _ = model.embed(picture[None])
     torch.testing.assert_close(features.dense, embedding, rtol=0, atol=0.1)  # trained in bf16
     found = loaded(features, given)
     torch.testing.assert_close(found.logits[0], logits[:, 0], rtol=0, atol=0.02)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from helpers.toyworld_benchmarks import NoisyCorpus, find_scripts
 
+from ovseg.models.common.global_attention import attention_weights
 from ovseg.models.sam.architecture import SamSize, sam_size
 from ovseg.models.sam.build import sam
+from ovseg.models.sam.prompted import Sam
 from ovseg.types import MaskPrompts
 from ovseg.weights.shipped import FOLDER
 
@@ -17,7 +19,7 @@ import sam as script  # noqa: E402
 from export import export  # noqa: E402
 from loop import fit  # noqa: E402
 from sam_measure import central_point, measure  # noqa: E402
-from sam_model import grouping_loss, losses, mask_loss  # noqa: E402
+from sam_model import correlation_loss, grouping_loss, losses, mask_loss  # noqa: E402
 from sam_prompts import (  # noqa: E402
     CELL,
     KINDS,
@@ -185,6 +187,47 @@ def test_the_exported_file_answers_as_the_trained_model(tmp_path: Path) -> None:
     found = loaded(features, given)
     torch.testing.assert_close(found.logits[0], logits[:, 0], rtol=0, atol=0.02)
     torch.testing.assert_close(found.scores[0], quality[:, 0], rtol=0, atol=0.02)
+
+
+def test_the_last_attention_is_the_one_that_trident_reads() -> None:
+    model = script.build_model(TINY).eval()
+    for table in (
+        model.image_encoder.blocks[-1].attn.rel_pos_h,
+        model.image_encoder.blocks[-1].attn.rel_pos_w,
+    ):
+        torch.nn.init.normal_(table)  # the package begins with zeros
+    loaded = Sam(
+        image_encoder=model.image_encoder,
+        prompt_encoder=model.prompt_encoder,
+        mask_decoder=model.mask_decoder,
+        size=TINY,
+        weights_name=None,
+        mask_prompt="batched",
+    )
+    picture = NoisyCorpus(1, 128).image(0)
+    with torch.no_grad():
+        log_weights, values = model.last_attention(model.embed(picture[None])[1])
+        seen = loaded.encode(picture).last_attention
+        assert seen is not None
+        heads = [attention_weights(seen, 0, head)(slice(0, 64)) for head in range(TINY.num_heads)]
+    torch.testing.assert_close(log_weights.exp(), sum(heads) / len(heads), rtol=0, atol=5e-3)
+    torch.testing.assert_close(values, seen.values[0], rtol=0, atol=0.05)  # trained in bf16
+
+
+def test_attention_to_whole_segments_and_to_nothing_else_is_the_least_loss() -> None:
+    segments = torch.tensor([[1, 1, 2, 2], [1, 1, 1, 2]])
+    same = (segments.flatten()[:, None] == segments.flatten()).float()
+    whole = (same / same.sum(1, keepdim=True)).clamp(min=1e-8).log()
+    apart = torch.nn.functional.one_hot(segments.flatten(), 3).float()
+    best = correlation_loss(whole, apart[None], segments)
+    values_alone = grouping_loss(apart.T.unflatten(1, segments.shape)[None], segments)
+    assert best == pytest.approx(values_alone.item(), abs=1e-5)
+    itself = torch.eye(8).clamp(min=1e-8).log()
+    everywhere = torch.full((8, 8), 1 / 8).log()
+    # From a uniform look at everything to one at 5 and at 3 of 8 places, both segments counting the same.
+    expected = 0.5 * (np.log(8 / 5) + np.log(8 / 3))
+    assert (correlation_loss(everywhere, apart[None], segments) - best).item() == pytest.approx(expected)
+    assert correlation_loss(itself, apart[None], segments) > best + 1
 
 
 def test_measures_have_seen_and_unseen_apart() -> None:

@@ -89,7 +89,11 @@ GROUPS: Mapping[str, Group] = {
             Row("without refinement", ("model=trident_coarse_toyworld",)),
             Row("without SAM (ProxyCLIP)", ("model=proxyclip_toyworld",)),
             Row(
-                "without DINO",
+                "without DINO: CLIP's own last block",
+                (*_TRIDENT, "model/backbone/last_block=self_attention"),
+            ),
+            Row(
+                "without DINO: values alone",
                 (
                     *_TRIDENT,
                     "model/backbone/last_block=value",

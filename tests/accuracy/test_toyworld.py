@@ -17,6 +17,7 @@ import ovseg
 from ovseg.cli.main import main
 from ovseg.data.toyworld.scene import draw_scene
 from ovseg.data.toyworld.words import toyworld_vocabulary
+from ovseg.interfaces import Method
 
 PICTURES = 16
 MARGIN = 1.5
@@ -109,7 +110,7 @@ def test_a_class_that_no_caption_names_is_found_when_it_is_typed() -> None:
     assert sum(hits) >= 4
 
 
-def _found(method: ovseg.interfaces.Method, index: int) -> bool:
+def _found(method: Method, index: int) -> bool:
     """Whether the hidden thing in front of a picture of the split surprise is found among its neighbours."""
     scene = draw_scene("surprise", index, 384)
     front = scene.segments[-1]

@@ -145,7 +145,7 @@ def test_help_describes_keys_groups_and_examples(capsys):
         "model.*",
     ):
         assert f"\n  {key} " in out
-    assert "\n  model: clip_dense, fcclip, " in out
+    assert "\n  model: clip_dense, clip_dense_toyworld, fcclip, " in out
     assert "${hydra:runtime.choices.model}" in out
 
 

@@ -224,8 +224,9 @@ def test_the_shipped_configs(name: str) -> None:
     assert backbone.last_block.encoder.weights_name == "dino_vitb16"
 
 
-def test_every_vit_config_is_covered_here() -> None:
-    assert {name for name in config_groups()["model/backbone"] if name.startswith("clip_vit")} == set(SIZES)
+def test_every_published_vit_is_covered_here() -> None:
+    vits = {name for name in config_groups()["model/backbone"] if name.startswith("clip_vit")}
+    assert vits - {"clip_vit_toyworld"} == set(SIZES)
 
 
 @pytest.mark.parametrize("name", ["self_attention", "value", "correlative", "neighbour", "proxy"])

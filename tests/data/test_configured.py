@@ -13,7 +13,6 @@ from ovseg.errors import ConfigError
 from ovseg.registry import DATASETS
 from ovseg.vocabulary import vocabulary_names
 
-
 IN_FOLDERS = [name for name in config_groups()["dataset"] if name != "toyworld"]
 """All others are drawn."""
 

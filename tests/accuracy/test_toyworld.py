@@ -105,9 +105,9 @@ def test_a_picture_scores_the_same_in_a_batch(model: str) -> None:
 
 
 def test_a_class_that_no_caption_names_is_found_when_it_is_typed() -> None:
-    method = ovseg.load_method("fcclip_toyworld", text_cache=False)
+    method = ovseg.load_method("trident_toyworld", text_cache=False)
     hits = [_found(method, index) for index in range(6)]
-    assert sum(hits) >= 4
+    assert sum(hits) >= 3  # recorded: 4; at random it would be 0.5
 
 
 def _found(method: Method, index: int) -> bool:

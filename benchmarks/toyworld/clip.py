@@ -9,6 +9,9 @@ Contrastive, with whole scenes and their sentences, and with boxes and crops and
 mean the same class are positives of one another, and phrases without colour and pattern ("a fish") are told
 apart too. A training that was cut off goes on when it is started again.
 
+The ConvNeXt is trained in two parts: small pictures first, which are many, then pictures at the size of the
+evaluation, with boxes pooled from a map of as many cells as FC-CLIP's masks are.
+
 Source: CLIP (arXiv 2103.00020); several positives as in supervised contrastive learning (arXiv 2004.11362).
 """
 
@@ -25,7 +28,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from clip_evaluate import evaluate
-from clip_pairs import Batch, kinds_and_phrases, make_batch
+from clip_pairs import Batch, kinds_and_phrases, make_batch, phrases_of_absent
 from clip_towers import encode_captions, encode_pictures
 from corpus import Corpus
 from depthwise import speed_up
@@ -39,25 +42,29 @@ from ovseg.models.fcclip.backbone import CLIP_MEAN, CLIP_STD
 from ovseg.weights.shipped import FOLDER
 
 RUNS = Path("runs/toyworld")
-CORPUS_SIZE, CORPUS_SIDE = 6000, 320
 EVALUATED, EVALUATED_SIDE = 100, 384
-SCENE_LOSS, KIND_LOSS = 0.25, 0.5
+SCENE_LOSS = 0.25
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Of one tower.
+    """Of one tower, or of one part of its training; the rate rises and falls once in each.
 
     Attributes:
-        iterations: of the whole training.
+        iterations: of this part.
+        pictures, drawn_side: how many scenes there are, and their side in pixels as they were drawn.
         scenes, side: whole scenes of an update, and their size in pixels.
         crops, crop_side: crops of an update, and theirs.
         rate: the highest learning rate.
         decay: of the weights.
         shrink: (least, most) share of a box's side that is pooled.
+        kind_loss: weight of the loss that tells phrases without colour and pattern apart.
+        absent: phrases about other classes, which are right for none of the pictures.
     """
 
     iterations: int
+    pictures: int
+    drawn_side: int
     scenes: int
     side: int
     crops: int
@@ -65,32 +72,43 @@ class Recipe:
     rate: float
     decay: float
     shrink: tuple[float, float]
+    kind_loss: float = 0.5
+    absent: int = 0
 
 
-RECIPES = {
-    "convnext": Recipe(
-        iterations=1500, scenes=24, side=256, crops=64, crop_side=96,
-        rate=2e-3, decay=0.05, shrink=(0.75, 0.95),
+RECIPES: Mapping[str, tuple[Recipe, ...]] = {
+    "convnext": (
+        Recipe(
+            iterations=1500, pictures=6000, drawn_side=320, scenes=24, side=256, crops=64, crop_side=96,
+            rate=2e-3, decay=0.05, shrink=(0.75, 0.95),
+        ),
+        Recipe(
+            iterations=1500, pictures=4000, drawn_side=384, scenes=14, side=384, crops=32, crop_side=128,
+            rate=1e-3, decay=0.05, shrink=(0.3, 0.85), kind_loss=1.0, absent=48,
+        ),
     ),
-    "vit": Recipe(
-        iterations=1300, scenes=32, side=224, crops=64, crop_side=96,
-        rate=1.5e-3, decay=0.05, shrink=(0.35, 0.9),
+    "vit": (
+        Recipe(
+            iterations=1300, pictures=6000, drawn_side=320, scenes=32, side=224, crops=64, crop_side=96,
+            rate=1.5e-3, decay=0.05, shrink=(0.35, 0.9),
+        ),
     ),
 }  # fmt: skip
 
 
 class Trainer:
-    """One CLIP, its optimiser and its pictures."""
+    """One CLIP, its optimiser, and the parts of its training, each with its pictures."""
 
-    def __init__(self, tower: str, corpus: Corpus, device: str, recipe: Recipe) -> None:
+    def __init__(self, tower: str, parts: Sequence[tuple[Recipe, Corpus]], device: str) -> None:
         torch.manual_seed(0)
-        self.recipe, self.corpus, self.device = recipe, corpus, device
+        self.parts_of_training, self.device = parts, device
+        decay = parts[0][0].decay
         self.clip, self.tokenizer = make_clip(tower)
         self.clip.to(device)
         if tower == "convnext":
             self.clip.visual.to(memory_format=torch.channels_last)
             speed_up(self.clip.visual)
-        self.optimiser = torch.optim.AdamW(_groups(self.clip, recipe.decay), betas=(0.9, 0.98), eps=1e-6)
+        self.optimiser = torch.optim.AdamW(_groups(self.clip, decay), betas=(0.9, 0.98), eps=1e-6)
         self.validation: Corpus | None = None
         self.evaluate_every = 0
 
@@ -100,17 +118,17 @@ class Trainer:
 
     def step(self, iteration: int) -> Mapping[str, float]:
         """One update."""
-        recipe = self.recipe
+        recipe, corpus, start = self._part(iteration)
         for group in self.optimiser.param_groups:
-            group["lr"] = cosine(iteration, recipe.iterations, peak=recipe.rate, warmup=100)
+            group["lr"] = cosine(iteration - start, recipe.iterations, peak=recipe.rate, warmup=100)
         random = np.random.RandomState([17, iteration])
         batch = make_batch(
-            self.corpus, random, scenes=recipe.scenes, side=recipe.side, crops=recipe.crops,
+            corpus, random, scenes=recipe.scenes, side=recipe.side, crops=recipe.crops,
             crop_side=recipe.crop_side,
         )  # fmt: skip
-        losses, hits = self._losses(batch, random)
+        losses, hits = self._losses(recipe, batch, random)
         self.optimiser.zero_grad(set_to_none=True)
-        (losses["named"] + SCENE_LOSS * losses["scenes"] + KIND_LOSS * losses["kinds"]).backward()
+        (losses["named"] + SCENE_LOSS * losses["scenes"] + recipe.kind_loss * losses["kinds"]).backward()
         torch.nn.utils.clip_grad_norm_(self.clip.parameters(), 1.0)
         self.optimiser.step()
         with torch.no_grad():
@@ -123,23 +141,35 @@ class Trainer:
         }
         return {**values, **self._evaluation(iteration)}
 
-    def _losses(self, batch: Batch, random: np.random.RandomState) -> tuple[dict[str, Tensor], Tensor]:
-        recipe, device = self.recipe, self.device
+    def _part(self, iteration: int) -> tuple[Recipe, Corpus, int]:
+        """The part of the training in which an iteration lies, its pictures and its first iteration."""
+        start = 0
+        for recipe, corpus in self.parts_of_training:
+            if iteration < start + recipe.iterations:
+                return recipe, corpus, start
+            start += recipe.iterations
+        raise ValueError(f"The training has {start} iterations; there is none of number {iteration}.")
+
+    def _losses(
+        self, recipe: Recipe, batch: Batch, random: np.random.RandomState
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        device = self.device
         pictures, crops = (_tensor(pixels, random).to(device) for pixels in (batch.scenes, batch.crops))
         boxes = torch.tensor(shrink(batch.boxes, recipe.shrink, random), device=device)
         owners = torch.tensor(batch.owners, dtype=torch.long, device=device)
         kinds, phrases = kinds_and_phrases(batch.names, random)
+        absent = phrases_of_absent(batch.names, recipe.absent, random)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             whole, parts = encode_pictures(self.clip, pictures, boxes, owners)
             cut, _ = encode_pictures(self.clip, crops, boxes[:0], owners[:0])
-            texts = encode_captions(self.clip, self.tokenizer, [*batch.captions, *phrases])
+            texts = encode_captions(self.clip, self.tokenizer, [*batch.captions, *phrases, *absent])
             sentences = encode_captions(self.clip, self.tokenizer, batch.scene_captions)
         vectors = torch.cat([parts, cut])
-        texts, phrases_encoded = texts.split([len(batch.captions), len(phrases)])
+        texts, phrases_encoded, others = texts.split([len(batch.captions), len(phrases), len(absent)])
         scale = self.clip.logit_scale.exp()
         keys = {name: number for number, name in enumerate(dict.fromkeys(batch.names))}
         labels = torch.tensor([keys[name] for name in batch.names], device=device)
-        named, hits = contrast(vectors, texts, labels, scale)
+        named, hits = contrast(vectors, texts, labels, scale, others)
         scenes, _ = contrast(whole, sentences, torch.arange(len(whole), device=device), scale)
         kind_logits = scale * cosines(vectors, phrases_encoded)
         of_kinds = F.cross_entropy(kind_logits, torch.tensor(kinds, device=device))
@@ -163,13 +193,26 @@ def cosines(vectors: Tensor, texts: Tensor) -> Tensor:
     return F.normalize(vectors.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
 
 
-def contrast(vectors: Tensor, texts: Tensor, labels: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross entropy both ways, all of one label being equally right; and how often the best text is right."""
-    logits = scale * cosines(vectors, texts)
+def contrast(
+    vectors: Tensor, texts: Tensor, labels: Tensor, scale: Tensor, others: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Cross entropy both ways, all of one label being equally right; and how often the best text is right.
+
+    Args:
+        vectors: (n, e) of regions.
+        texts: (n, e) of their captions.
+        labels: (n,) what both are of.
+        scale: of the cosines.
+        others: (m, e) of captions that are right for no region.
+    """
+    asked = texts if others is None else torch.cat([texts, others])
+    logits = scale * cosines(vectors, asked)
     same = (labels[:, None] == labels[None]).float()
     target = same / same.sum(1, keepdim=True)
-    loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-    return loss, (labels[logits.argmax(1)] == labels).float().mean()
+    to_texts = F.cross_entropy(logits, F.pad(target, (0, len(asked) - len(texts))))
+    loss = (to_texts + F.cross_entropy(logits[:, : len(texts)].T, target)) / 2
+    said = F.pad(labels, (0, len(asked) - len(texts)), value=-1)[logits.argmax(1)]
+    return loss, (said == labels).float().mean()
 
 
 def shrink(
@@ -224,9 +267,7 @@ def main() -> None:
     )
     parser.add_argument("tower", choices=RECIPES)
     parser.add_argument("--minutes", type=float, help="stop after so long; start again to go on")
-    parser.add_argument("--iterations", type=int, help="of the whole training, in place of the recipe's")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--corpus-size", type=int, default=CORPUS_SIZE)
     parser.add_argument("--folder", type=Path, help="of the run, in place of runs/toyworld/clip_TOWER")
     parser.add_argument("--evaluate", action="store_true", help="no training: evaluate the checkpoint")
     parser.add_argument(
@@ -246,18 +287,17 @@ def main() -> None:
         if asked.export:
             export(clip, FOLDER / f"toyworld_clip_{asked.tower}.safetensors")
         return
-    recipe = RECIPES[asked.tower]
-    if asked.iterations:
-        recipe = Recipe(**{**vars(recipe), "iterations": asked.iterations})
-    corpus = Corpus("captions", asked.corpus_size, CORPUS_SIDE, RUNS / "corpus")
-    trainer = Trainer(asked.tower, corpus, asked.device, recipe)
+    parts = [
+        (recipe, Corpus("captions", recipe.pictures, recipe.drawn_side, RUNS / "corpus"))
+        for recipe in RECIPES[asked.tower]
+    ]
+    iterations = sum(recipe.iterations for recipe, _ in parts)
+    trainer = Trainer(asked.tower, parts, asked.device)
     trainer.validation, trainer.evaluate_every = _validation(30), 200
     start = time.monotonic()
-    done = fit(
-        trainer.step, trainer.parts(), iterations=recipe.iterations, folder=folder, minutes=asked.minutes
-    )
+    done = fit(trainer.step, trainer.parts(), iterations=iterations, folder=folder, minutes=asked.minutes)
     print(f"{done} iterations, {time.monotonic() - start:.0f} s", flush=True)
-    if done == recipe.iterations:
+    if done == iterations:
         print(_told(evaluate(trainer.clip, trainer.tokenizer, _validation(EVALUATED))), flush=True)
         export(trainer.clip, FOLDER / f"toyworld_clip_{asked.tower}.safetensors")
 

@@ -13,7 +13,7 @@ from corpus import Corpus
 
 from ovseg.data.toyworld.captions import caption_of_name, caption_of_scene
 from ovseg.data.toyworld.scene import Scene, Segment
-from ovseg.data.toyworld.words import COLOURS, PATTERNS, STUFF, thing
+from ovseg.data.toyworld.words import COLOURS, PATTERNS, STUFF, thing, toyworld_vocabulary
 
 CELL = 8  # pixels; windows of stuff begin and end at multiples of it
 ZOOM = (0.65, 1.0)
@@ -152,6 +152,13 @@ def kinds_and_phrases(names: Sequence[str], random: np.random.RandomState) -> tu
             phrases.append(" ".join(word for word in said if word not in words))
         labels.append(numbers[kind])
     return labels, phrases
+
+
+def phrases_of_absent(names: Sequence[str], count: int, random: np.random.RandomState) -> list[str]:
+    """Phrases about classes that are named in captions, but are not among the names; at most one for each."""
+    absent = sorted({entry.names[0] for entry in toyworld_vocabulary().classes}.difference(names))
+    chosen = random.permutation(len(absent))[:count] if count else ()
+    return [caption_of_name(absent[place], random) for place in chosen]
 
 
 def _covered(box: tuple[float, ...], by: tuple[float, ...]) -> float:

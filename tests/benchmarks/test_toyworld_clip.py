@@ -1,5 +1,6 @@
 """Toyworld's CLIPs: pictures and captions belong together, towers are those of ovseg, runs resume."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ovseg.models.fcclip.backbone import clip_convnext
 find_scripts()
 import clip as script  # noqa: E402
 import depthwise  # noqa: E402
-from clip_pairs import kinds_and_phrases, look_at, make_batch, window_within  # noqa: E402
+from clip_pairs import kinds_and_phrases, look_at, make_batch, phrases_of_absent, window_within  # noqa: E402
 from clip_towers import box_means, encode_captions, encode_pictures  # noqa: E402
 from loop import fit  # noqa: E402
 from words_bpe import BASE_TOKENS, learn_merges, write_merges  # noqa: E402
@@ -143,6 +144,28 @@ def test_texts_of_one_class_are_equally_right() -> None:
     assert hits == 1
 
 
+def test_texts_of_absent_classes_are_wrong_for_all() -> None:
+    texts, labels = torch.eye(3), torch.tensor([0, 1, 2])
+    scale = torch.tensor(20.0)
+    alone, hits = script.contrast(texts, texts, labels, scale)
+    assert hits == 1
+    harmless, hits = script.contrast(texts, texts, labels, scale, -texts)
+    assert hits == 1
+    assert harmless == pytest.approx(alone.item(), abs=1e-5)
+    like, hits = script.contrast(texts, texts, labels, scale, texts[:1])
+    # The first region cannot be told from an absent class, which costs it log 2 in one of the two directions.
+    assert like.item() == pytest.approx(np.log(2) / 3 / 2, abs=1e-5)
+
+
+def test_absent_classes_are_none_of_those_present() -> None:
+    names = ["blue fish", "sky"]
+    phrases = phrases_of_absent(names, 100, np.random.RandomState(0))
+    assert len(phrases) == 58
+    assert not any(phrase.endswith("blue fish") for phrase in phrases)
+    assert len(phrases_of_absent(names, 7, np.random.RandomState(0))) == 7
+    assert phrases_of_absent(names, 0, np.random.RandomState(0)) == []
+
+
 def test_shrunken_boxes_lie_in_their_boxes() -> None:
     boxes = [(10.0, 20.0, 50.0, 40.0)] * 20
     small = script.shrink(boxes, (0.3, 0.9), np.random.RandomState(0))
@@ -172,13 +195,16 @@ def test_depthwise_weights_get_their_gradient() -> None:
 
 
 def test_a_run_that_was_cut_off_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
-    recipe = script.Recipe(
-        iterations=4, scenes=2, side=96, crops=2, crop_side=32, rate=1e-3, decay=0.1, shrink=(0.5, 0.9)
-    )
+    small = script.Recipe(
+        iterations=3, pictures=4, drawn_side=160, scenes=2, side=96, crops=2, crop_side=32, rate=1e-3, decay=0.1,
+        shrink=(0.5, 0.9),
+    )  # fmt: skip
+    large = replace(small, iterations=1, side=128, absent=5)
     states = []
     for folder, stops in (("whole", (4,)), ("parts", (2, 4))):
         for stop in stops:
-            trainer = script.Trainer("vit", NoisyCorpus(4, 160), "cpu", recipe)
+            corpus = NoisyCorpus(4, 160)
+            trainer = script.Trainer("vit", [(small, corpus), (large, corpus)], "cpu")
             fit(trainer.step, trainer.parts(), iterations=stop, folder=tmp_path / folder, log_every=1)
         states.append(trainer.clip.state_dict())
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())

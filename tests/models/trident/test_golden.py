@@ -28,6 +28,8 @@ from ovseg.models.trident.refinement import Labelled, class_masks, refine
 from ovseg.types import Features, MaskPrompts, MaskProposals, TextEmbeddings
 
 REFINED = [name for name in CASES if name != "voc_pamr"]
+FITTED = 2e-6
+"""Of normalised colours, which are below 3: a few roundings."""
 
 
 class Stages:
@@ -143,13 +145,13 @@ def test_text(stages: Stages) -> None:
 
 
 def test_inputs(stages: Stages) -> None:
-    """Resizing is equal to the bit, through OpenCV."""
+    """Resizing is equal to the bit, through OpenCV; fitting to whole patches rounds by the number of threads."""
     golden, method = stages.golden, stages.method
     resized = resize_short_side(stages.picture, method.short_side, method.long_side, by="opencv")
     assert np.array_equal(resized, golden.resized)
     fitted = stages.fitted()
     assert list(fitted.shape[-2:]) == golden.arrays["processed_hw"].tolist()
-    assert golden.difference("processed_strided", fitted[..., ::8, ::8]) == 0
+    assert golden.difference("processed_strided", fitted[..., ::8, ::8]) < FITTED
     assert list(stages.shown.shape[:2]) == golden.arrays["sam_img_hw"].tolist()
 
 
@@ -159,7 +161,7 @@ def test_windows(stages: Stages) -> None:
     places = windows(size, window=WINDOW, stride=stages.method.stride)
     tokens = [[side // patch for side in (w.top, w.left, w.bottom, w.right)] for w in places]
     assert tokens == golden.arrays["windows_y1x1y2x2_tokens"].tolist()
-    assert golden.difference("window0_strided", crop(fitted, places)[0, :, ::8, ::8]) == 0
+    assert golden.difference("window0_strided", crop(fitted, places)[0, :, ::8, ::8]) < FITTED
     assert golden.difference("count_mat", hits(places, size=size, patch=patch)) == 0
 
 

@@ -5,15 +5,14 @@
 A student sees large and small crops of a picture, a slow copy of it, the teacher, the large ones, and for
 each of its crops the student says what the teacher says of another (DINO, arXiv 2104.14294). What ovseg reads
 of the model are its patches, and a training of minutes teaches these little through the class token alone, so
-the student also says what the teacher says of patches that were hidden from it (iBOT, arXiv 2111.07832), and
-what it says of the same place in another view. Pictures are those of the split ``captions``; neither names nor masks are used.
+the student also says what the teacher says of patches that were hidden from it (iBOT, arXiv 2111.07832).
+Pictures are those of the split ``captions``; neither names nor masks are used.
 """
 
 import argparse
 import copy
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ import torch
 from corpus import Corpus
 from dino_measure import measure, raw_patches
 from dino_model import (
-    STUDENT_TEMPERATURE,
     Centre,
     DinoModel,
     between_views,
@@ -30,7 +28,6 @@ from dino_model import (
     normalised,
     rising,
 )
-from dino_places import at_places, places
 from dino_views import ViewSizes, draw_mask, draw_views
 from export import export
 from loop import cosine, fit
@@ -44,23 +41,6 @@ PATCH = 16
 MEASURED_SIDE = 384
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Views of some pictures, those of one picture in a row.
-
-    Attributes:
-        large, small: normalised, (views, 3, side, side).
-        large_frames, small_frames: (views, 4) as in `dino_views.Views`.
-        hidden: of the large ones, bool (views, patches).
-    """
-
-    large: torch.Tensor
-    small: torch.Tensor
-    large_frames: torch.Tensor
-    small_frames: torch.Tensor
-    hidden: torch.Tensor
-
-
 class Training:
     """One update after the other; everything random follows from the iteration's number.
 
@@ -71,7 +51,7 @@ class Training:
         iterations: of the whole training, for all schedules.
         pictures: of an update.
         peak: highest learning rate.
-        patches_weight: of iBOT's loss and of the loss of places; 0 is DINO alone.
+        patches_weight: of iBOT's loss; 0 is DINO alone.
         sizes: of the views.
         validation: pictures to measure on, and how often; None for never.
     """
@@ -110,76 +90,45 @@ class Training:
     def step(self, iteration: int) -> Mapping[str, float]:
         """Learn from some pictures, then let the teacher follow."""
         random = np.random.RandomState([SEED, iteration])
-        drawn = self._views(random)
+        large, small, hidden = self._views(random)
         share = iteration / self.iterations
         temperature = rising(5 * share, 0.04, 0.06)
         with torch.no_grad():
-            said = self.teacher.project(self.teacher.tokens(drawn.large))
-            wanted = self.class_centre.sharpened(said[:, 0], temperature)
-            wanted_patches = self.patch_centre.sharpened(said[:, 1:], temperature)
-        large = self.student.project(self.student.tokens(drawn.large, drawn.hidden))
-        small = self.student.project(self.student.tokens(drawn.small))
-        classes = torch.cat([self._by_picture(part[:, 0]) for part in (large, small)], 1)
-        losses = {
-            "class_loss": between_views(self._by_picture(wanted), classes),
-            "patch_loss": cross_entropy(wanted_patches[drawn.hidden], large[:, 1:][drawn.hidden]),
-            "place_loss": self._between_places(
-                drawn,
-                self._by_picture(wanted_patches),
-                [*self._by_picture(large[:, 1:]).unbind(1), *self._by_picture(small[:, 1:]).unbind(1)],
-            ),
-        }
-        of_patches = losses["patch_loss"] + losses["place_loss"]
-        self._update(losses["class_loss"] + self.patches_weight * of_patches, iteration)
+            seen = self.teacher.tokens(large)
+            of_class = self.teacher.project(seen[:, 0])
+            wanted = self.class_centre.sharpened(of_class, temperature)
+            wanted_patches = self.patch_centre.sharpened(
+                self.teacher.project(seen[:, 1:][hidden]), temperature
+            )
+        partly = self.student.tokens(large, hidden)
+        classes = torch.cat(
+            [
+                part.unflatten(0, (self.pictures, -1))
+                for part in (partly[:, 0], self.student.tokens(small)[:, 0])
+            ],
+            1,
+        )
+        loss = between_views(wanted.unflatten(0, (self.pictures, -1)), self.student.project(classes))
+        patches = cross_entropy(wanted_patches, self.student.project(partly[:, 1:][hidden]))
+        self._update(loss + self.patches_weight * patches, iteration)
         follow(self.teacher, self.student, rising(share, 0.99, 1.0))
-        logged = {key: loss.item() for key, loss in losses.items()}
-        logged |= _spread("class", wanted) | _spread("patch", wanted_patches[drawn.hidden])
+        logged = {"class_loss": loss.item(), "patch_loss": patches.item()}
+        logged |= _spread("class", wanted) | _spread("patch", wanted_patches)
         return {**logged, **self._measured(iteration + 1)}
 
-    def _by_picture(self, rows: torch.Tensor) -> torch.Tensor:
-        """(pictures * views, ...) to (pictures, views, ...)."""
-        return rows.unflatten(0, (self.pictures, -1))
-
-    def _between_places(
-        self, drawn: Drawn, wanted: torch.Tensor, views: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
-        """Over all pairs of a teacher's view and another one of the student, the mean over common patches.
-
-        Args:
-            drawn: with the frames of all views.
-            wanted: (pictures, large views, patches, k) distributions.
-            views: cosines (pictures, patches, k) of each view, the large ones first, in the same order.
-        """
-        frames = torch.cat([self._by_picture(drawn.large_frames), self._by_picture(drawn.small_frames)], 1)
-        total, count = wanted.new_zeros(()), 0
-        for teacher in range(wanted.shape[1]):
-            for student, cosines in enumerate(views):
-                if student != teacher:
-                    grid = round(cosines.shape[1] ** 0.5)
-                    where = places(frames[:, student], frames[:, teacher], grid)
-                    loss, common = at_places(wanted[:, teacher], cosines / STUDENT_TEMPERATURE, where)
-                    total, count = total + loss, count + int(common)
-        return total / max(1, count)
-
-    def _views(self, random: np.random.RandomState) -> Drawn:
+    def _views(self, random: np.random.RandomState) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Large and small views of random pictures, each one's in a row, and what is hidden of the large."""
         found = [
             draw_views(self.corpus.image(index), self.sizes, random)
             for index in random.randint(0, len(self.corpus), self.pictures)
         ]
         device = self.student.hidden_patch.device
-        large, small, large_frames, small_frames = (
-            np.concatenate([getattr(views, name) for views in found])
-            for name in ("large", "small", "large_frames", "small_frames")
+        large, small = (
+            normalised(np.concatenate([views[place] for views in found]), device) for place in (0, 1)
         )
         grid = self.sizes.large // PATCH
         masks = np.stack([draw_mask(grid, random) for _ in range(len(large))])
-        return Drawn(
-            large=normalised(large, device),
-            small=normalised(small, device),
-            large_frames=torch.from_numpy(large_frames).to(device),
-            small_frames=torch.from_numpy(small_frames).to(device),
-            hidden=torch.from_numpy(masks).flatten(1).to(device),
-        )
+        return large, small, torch.from_numpy(masks).flatten(1).to(device)
 
     def _update(self, loss: torch.Tensor, iteration: int) -> None:
         for group in self.optimiser.param_groups:

@@ -75,9 +75,9 @@ class Centre(nn.Module):
         self.mean: Tensor
 
     def sharpened(self, cosines: Tensor, temperature: float) -> Tensor:
-        """The teacher's distributions (..., k); afterwards the mean takes in all of them."""
+        """The teacher's distributions (rows, k); afterwards the mean takes in these rows."""
         found = ((cosines - self.mean) / temperature).softmax(-1)
-        self.mean.lerp_(cosines.flatten(0, -2).mean(0), 1 - CENTRE_MOMENTUM)
+        self.mean.lerp_(cosines.mean(0), 1 - CENTRE_MOMENTUM)
         return found
 
 

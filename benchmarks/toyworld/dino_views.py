@@ -30,29 +30,13 @@ class ViewSizes:
     small_count: int = 4
 
 
-@dataclass(frozen=True)
-class Views:
-    """Of one picture.
-
-    Attributes:
-        large, small: RGB, uint8 (views, side, side, 3).
-        large_frames, small_frames: (views, 4) in pixels of the picture: left, top, side, and 1 if mirrored.
-    """
-
-    large: np.ndarray
-    small: np.ndarray
-    large_frames: np.ndarray
-    small_frames: np.ndarray
-
-
-def draw_views(picture: np.ndarray, sizes: ViewSizes, random: np.random.RandomState) -> Views:
-    """Large views and small ones of an RGB picture."""
+def draw_views(
+    picture: np.ndarray, sizes: ViewSizes, random: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Large views (views, side, side, 3) and small ones, uint8, of an RGB picture."""
     large = [_view(picture, sizes.large, sizes.large_area, random) for _ in range(sizes.large_count)]
     small = [_view(picture, sizes.small, sizes.small_area, random) for _ in range(sizes.small_count)]
-    (large_pixels, large_frames), (small_pixels, small_frames) = (
-        (np.stack(part) for part in zip(*views, strict=True)) for views in (large, small)
-    )
-    return Views(large_pixels, small_pixels, large_frames, small_frames)
+    return np.stack(large), np.stack(small)
 
 
 def draw_mask(grid: int, random: np.random.RandomState) -> np.ndarray:
@@ -68,14 +52,13 @@ def draw_mask(grid: int, random: np.random.RandomState) -> np.ndarray:
 
 def _view(
     picture: np.ndarray, side: int, area: tuple[float, float], random: np.random.RandomState
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     crop = random_crop(picture.shape[0], area, random)
-    flip = bool(random.rand() < 0.5)
-    view = cut(picture, crop, side, flip=flip)
+    view = cut(picture, crop, side, flip=bool(random.rand() < 0.5))
     if random.rand() < 0.8:
         view = jitter_colours(view, 0.4, random)
     if random.rand() < 0.1:
         view = cv2.cvtColor(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if random.rand() < 0.3:
         view = cv2.GaussianBlur(view, (0, 0), random.uniform(0.3, 1.5))
-    return view, np.array([*crop, flip], np.float32)
+    return view

@@ -14,7 +14,6 @@ from ovseg.weights.shipped import FOLDER
 
 find_scripts()
 import dino as script  # noqa: E402
-from augment import cut  # noqa: E402
 from dino_measure import measure, raw_patches  # noqa: E402
 from dino_model import (  # noqa: E402
     CENTRE_MOMENTUM,
@@ -25,7 +24,6 @@ from dino_model import (  # noqa: E402
     normalised,
     rising,
 )
-from dino_places import at_places, places  # noqa: E402
 from dino_views import ViewSizes, draw_mask, draw_views  # noqa: E402
 from export import export  # noqa: E402
 from loop import fit  # noqa: E402
@@ -46,44 +44,10 @@ def training(iterations: int = 4) -> script.Training:
 
 
 def test_views_are_as_many_and_as_large_as_asked_for() -> None:
-    views = draw_views(NoisyCorpus(1, 96).image(0), SMALL, np.random.RandomState(0))
-    assert views.large.shape == (2, 64, 64, 3)
-    assert views.small.shape == (2, 32, 32, 3)
-    assert (views.large[0] != views.large[1]).any()
-    for frames in (views.large_frames, views.small_frames):
-        assert frames.shape == (2, 4)
-        assert (frames[:, :2] >= 0).all()
-        assert (frames[:, :2] + frames[:, 2:3] <= 96).all()
-        assert set(frames[:, 3]) <= {0, 1}
-
-
-def test_patches_lie_where_the_other_view_shows_them() -> None:
-    # A picture of which every pixel says where it is, cut twice; the second cut is mirrored.
-    row = np.arange(96, dtype=np.float32)
-    picture = np.stack([*np.meshgrid(row, row), np.zeros((96, 96), np.float32)], -1)
-    frames = [(10.0, 20.0, 40.0), (5.0, 8.0, 64.0)]
-    one, two = (cut(picture, frame, 64, flip=flip) for frame, flip in zip(frames, (False, True), strict=True))
-    of, within = (torch.tensor([[*frame, flag]]) for frame, flag in zip(frames, (0.0, 1.0), strict=True))
-    where = places(of, within, 4)
-    patches = torch.from_numpy(one).permute(2, 0, 1)[None].unfold(2, 16, 16).unfold(3, 16, 16).mean((-2, -1))
-    there = torch.nn.functional.grid_sample(
-        torch.from_numpy(two).permute(2, 0, 1)[None], where.unflatten(1, (4, 4)), align_corners=False
-    )
-    assert (where.abs() < 1).all()
-    torch.testing.assert_close(there[:, :2], patches[:, :2], rtol=0, atol=0.05)
-
-
-def test_patches_outside_the_other_view_are_left_out() -> None:
-    of, within = torch.tensor([[0.0, 0, 32, 0]]), torch.tensor([[16.0, 0, 32, 0]])
-    wanted = torch.eye(4)[None]
-    found = torch.zeros(1, 4, 4)
-    found[0, 1, 0] = found[0, 3, 2] = 50.0
-    loss, count = at_places(wanted, found, places(of, within, 2))
-    # The right half of the first view is the left half of the second, to the pixel: patches 1 and 3 are 0 and 2.
-    assert count == 2
-    assert loss.item() == pytest.approx(0.0, abs=1e-6)
-    loss, _ = at_places(wanted, -found, places(of, within, 2))
-    assert loss.item() == pytest.approx(2 * (50 + np.log(3)), rel=1e-3)
+    large, small = draw_views(NoisyCorpus(1, 96).image(0), SMALL, np.random.RandomState(0))
+    assert large.shape == (2, 64, 64, 3)
+    assert small.shape == (2, 32, 32, 3)
+    assert (large[0] != large[1]).any()
 
 
 def test_masks_hide_a_tenth_to_more_than_a_half() -> None:

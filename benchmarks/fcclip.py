@@ -17,6 +17,7 @@ import machine
 import torch
 from golden.scene import scene
 from helpers.tiny_fcclip import Golden
+from passes import Passes, record_passes
 from products import Clock, Products, ProductsFloor, floors, in_format, record
 from timing import best_gflops, gflop, in_turns
 from torch import Tensor
@@ -148,13 +149,16 @@ def products_floor(
     mask generator and outputs in bf16 too, which they never are.
     """
     programs: dict[str, Products] = {}
+    passes: dict[str, Passes] = {}
     for precision in ("bf16", "fp32"):
         method = load_method("fcclip", weights=checkpoint, device="cpu", precision=precision)
         assert isinstance(method, FCCLIP)
         method.embed(method.backbone, vocabulary)  # once per vocabulary
         programs[precision] = record(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))  # noqa: B023 (called at once)
+        passes[precision] = record_passes(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))  # noqa: B023 (called at once)
     programs["all_bf16"] = in_format(programs["fp32"], torch.bfloat16)
-    return floors(programs, _trunk(method, picture), rounds=rounds, clock=clock)
+    passes["all_bf16"] = passes["bf16"]
+    return floors(programs, passes, _trunk(method, picture), rounds=rounds, clock=clock)
 
 
 def bf16_agreement(folder: Path) -> dict[str, float]:

@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
+from passes import Passes, passes_seconds
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -69,12 +70,16 @@ class ProductsFloor(TypedDict):
         ratio: to the reference's seconds, round by round.
         gflop: multiplications and additions of these products.
         gflops: their rate.
+        passes_seconds: of what is in `passes`.
+        ratio_with_passes: of products and passes together.
     """
 
     seconds: float
     ratio: float
     gflop: float
     gflops: float
+    passes_seconds: float
+    ratio_with_passes: float
 
 
 def record(work: Callable[[], object]) -> Products:
@@ -100,9 +105,14 @@ def in_format(products: Products, dtype: torch.dtype) -> Products:
 
 @torch.no_grad()
 def floors(
-    programs: Mapping[str, Products], reference: Callable[[], object], *, rounds: int, clock: Clock
+    programs: Mapping[str, Products],
+    passes: Mapping[str, Passes],
+    reference: Callable[[], object],
+    *,
+    rounds: int,
+    clock: Clock,
 ) -> dict[str, ProductsFloor]:
-    """Time the products of several programs in turns with what they are divided by.
+    """Time the products and passes of several programs in turns with what they are divided by.
 
     The fastest way of each product is found in a round that is not counted. With `time.process_time` for a
     clock, what other processes do on the machine counts little; waiting threads must sleep then, which
@@ -111,7 +121,7 @@ def floors(
     distinct = {product for products in programs.values() for product in products}
     plans = {product: _fastest(product, clock) for product in distinct}
     reference()
-    sums: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
+    sums: dict[str, list[tuple[float, float, float]]] = {name: [] for name in programs}
     for _ in range(rounds):
         start = clock()
         reference()
@@ -119,18 +129,21 @@ def floors(
         seconds = {product: _planned(plan, clock) for product, plan in plans.items()}
         for name, products in programs.items():
             total = sum(count * seconds[product] for product, count in products.items())
-            sums[name].append((total, theirs))
+            sums[name].append((total, passes_seconds(passes[name], clock), theirs))
     return {name: _summary(products, sums[name]) for name, products in programs.items()}
 
 
-def _summary(products: Products, sums: Sequence[tuple[float, float]]) -> ProductsFloor:
-    seconds = statistics.median(ours for ours, _ in sums)
+def _summary(products: Products, sums: Sequence[tuple[float, float, float]]) -> ProductsFloor:
+    """Of (products', passes' and the reference's seconds) in each round."""
+    seconds = statistics.median(ours for ours, _, _ in sums)
     gflop = _gflop(products)
     return ProductsFloor(
         seconds=seconds,
-        ratio=statistics.median(ours / theirs for ours, theirs in sums),
+        ratio=statistics.median(ours / theirs for ours, _, theirs in sums),
         gflop=gflop,
         gflops=gflop / seconds,
+        passes_seconds=statistics.median(others for _, others, _ in sums),
+        ratio_with_passes=statistics.median((ours + others) / theirs for ours, others, theirs in sums),
     )
 
 

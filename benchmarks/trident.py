@@ -23,6 +23,7 @@ import torch
 from golden.scene import scene
 from golden.trident_seed_weights import seed_state_dict
 from helpers.tiny_trident import Golden
+from passes import Passes, record_passes
 from products import Clock, Products, ProductsFloor, floors, in_format, record
 from segment_anything import sam_model_registry
 from timing import best_gflops, gflop, in_turns
@@ -149,12 +150,15 @@ def products_floor(
     """
     picture, vocabulary = subject(size)
     programs: dict[str, Products] = {}
+    passes: dict[str, Passes] = {}
     for precision in ("bf16", "fp32"):
         method = load_method("trident", device="cpu", precision=precision, overrides=weights.overrides)
         method.predict(picture, vocabulary)  # the text is counted apart: once per vocabulary
         programs[precision] = record(lambda: method.predict(picture, vocabulary))  # noqa: B023 (called at once)
+        passes[precision] = record_passes(lambda: method.predict(picture, vocabulary))  # noqa: B023 (called at once)
     programs["all_bf16"] = in_format(programs["fp32"], torch.bfloat16)
-    return floors(programs, _encoder(weights), rounds=rounds, clock=clock)
+    passes["all_bf16"] = passes["bf16"]
+    return floors(programs, passes, _encoder(weights), rounds=rounds, clock=clock)
 
 
 def bf16_agreement(folder: Path) -> dict[str, float]:

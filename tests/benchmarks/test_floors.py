@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from passes import passes_seconds, record_passes  # noqa: E402
-from products import floors, record  # noqa: E402
+from passes import passes_seconds, record_passes
+from products import floors, record
 
 
 def work() -> torch.Tensor:

@@ -196,8 +196,8 @@ def test_depthwise_weights_get_their_gradient() -> None:
 
 def test_a_run_that_was_cut_off_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     small = script.Recipe(
-        iterations=3, pictures=4, drawn_side=160, scenes=2, side=96, crops=2, crop_side=32, rate=1e-3, decay=0.1,
-        shrink=(0.5, 0.9),
+        iterations=3, pictures=4, drawn_side=160, scenes=2, side=96, crops=2, crop_side=32, rate=1e-3,
+        decay=0.1, shrink=(0.5, 0.9),
     )  # fmt: skip
     large = replace(small, iterations=1, side=128, absent=5)
     states = []

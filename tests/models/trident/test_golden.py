@@ -145,7 +145,7 @@ def test_text(stages: Stages) -> None:
 
 
 def test_inputs(stages: Stages) -> None:
-    """Resizing is equal to the bit, through OpenCV; fitting to whole patches rounds by the number of threads."""
+    """Resizing is equal to the bit, through OpenCV; fitting rounds by the number of threads."""
     golden, method = stages.golden, stages.method
     resized = resize_short_side(stages.picture, method.short_side, method.long_side, by="opencv")
     assert np.array_equal(resized, golden.resized)

@@ -18,6 +18,7 @@ from ovseg.cli.main import main
 from ovseg.data.toyworld.scene import draw_scene
 from ovseg.data.toyworld.words import toyworld_vocabulary
 from ovseg.interfaces import Method
+from ovseg.models.common import merge, pixels
 
 PICTURES = 16
 MARGIN = 1.5
@@ -85,6 +86,16 @@ def test_two_processes_give_the_numbers_of_one(runs: dict[str, Path], tmp_path: 
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     assert scores(tmp_path / "run") == scores(runs["fcclip_toyworld"])
+
+
+@pytest.mark.parametrize("model", RECORDED)
+def test_small_tiles_do_not_move_the_numbers(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.setattr(merge, "TILE_VALUES", 1 << 14)
+    monkeypatch.setattr(pixels, "STRIP_VALUES", 1 << 14)
+    tiled, whole = evaluated(tmp_path / "run", model), scores(runs[model])
+    assert tiled == pytest.approx(whole, abs=UNMOVED)
 
 
 @pytest.mark.parametrize("model", RECORDED)

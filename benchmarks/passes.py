@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timing import fastest_seconds
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -23,8 +24,6 @@ KINDS = (
     aten._embedding_bag,
     aten._embedding_bag_forward_only,
 )
-LEAST_SECONDS = 0.01
-"""A pass is timed again until so much time has passed, and at least three times."""
 
 
 @dataclass
@@ -55,7 +54,7 @@ def record_passes(work: Callable[[], object]) -> Passes:
 @torch.no_grad()
 def passes_seconds(passes: Passes, clock: Callable[[], float]) -> float:
     """Of all of them, each in the fastest of several runs."""
-    return sum(one.count * _fastest(one.run, clock) for one in passes.values())
+    return sum(one.count * fastest_seconds(one.run, clock) for one in passes.values())
 
 
 class _Recorder(TorchDispatchMode):
@@ -79,13 +78,3 @@ def _shape(argument: object) -> object:
     if isinstance(argument, Tensor):
         return tuple(argument.shape), tuple(argument.stride()), argument.dtype
     return tuple(argument) if isinstance(argument, list) else argument
-
-
-def _fastest(run: Callable[[], object], clock: Callable[[], float]) -> float:
-    run()
-    seconds: list[float] = []
-    while len(seconds) < 3 or sum(seconds) < LEAST_SECONDS:
-        start = clock()
-        run()
-        seconds.append(clock() - start)
-    return min(seconds)

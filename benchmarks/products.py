@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 import torch
 import torch.nn.functional as F
 from passes import Passes, passes_seconds
+from timing import fastest_seconds
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,8 +31,6 @@ MOST_VALUES = 1 << 25
 """Of a matrix that is made for that."""
 LEAST_SHARE = 2e-4
 """Of all operations: smaller products count as free, which is some tenths of a per cent in all."""
-LEAST_SECONDS = 0.01
-"""A way is timed again until so much time has passed, and at least three times."""
 
 
 @dataclass(frozen=True)
@@ -231,13 +230,7 @@ def _planned(plan: Plan, clock: Clock) -> float:
 def _seconds(way: Way, clock: Clock) -> float:
     """Of one product this way: the fastest of several runs after one that is not counted."""
     runs, work = way
-    work()
-    seconds: list[float] = []
-    while len(seconds) < 3 or sum(seconds) < LEAST_SECONDS:
-        start = clock()
-        work()
-        seconds.append(clock() - start)
-    return runs * min(seconds)
+    return runs * fastest_seconds(work, clock)
 
 
 def _ways(product: Product) -> list[Way]:

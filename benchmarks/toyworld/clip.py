@@ -102,13 +102,12 @@ class Trainer:
     def __init__(self, tower: str, parts: Sequence[tuple[Recipe, Corpus]], device: str) -> None:
         torch.manual_seed(0)
         self.parts_of_training, self.device = parts, device
-        decay = parts[0][0].decay
         self.clip, self.tokenizer = make_clip(tower)
         self.clip.to(device)
         if tower == "convnext":
             self.clip.visual.to(memory_format=torch.channels_last)
             speed_up(self.clip.visual)
-        self.optimiser = torch.optim.AdamW(_groups(self.clip, decay), betas=(0.9, 0.98), eps=1e-6)
+        self.optimiser = torch.optim.AdamW(_groups(self.clip), betas=(0.9, 0.98), eps=1e-6)
         self.validation: Corpus | None = None
         self.evaluate_every = 0
 
@@ -121,6 +120,7 @@ class Trainer:
         recipe, corpus, start = self._part(iteration)
         for group in self.optimiser.param_groups:
             group["lr"] = cosine(iteration - start, recipe.iterations, peak=recipe.rate, warmup=100)
+            group["weight_decay"] = recipe.decay if group["decays"] else 0.0
         random = np.random.RandomState([17, iteration])
         batch = make_batch(
             corpus, random, scenes=recipe.scenes, side=recipe.side, crops=recipe.crops,
@@ -241,12 +241,12 @@ def _tensor(pixels: np.ndarray, random: np.random.RandomState) -> Tensor:
     return pictures.mul_(scale[:, :, None, None]).add_(shift[:, :, None, None])
 
 
-def _groups(clip: open_clip.CLIP, decay: float) -> list[dict]:
+def _groups(clip: open_clip.CLIP) -> list[dict]:
     """No decay of biases, norms and the scale."""
     parameters = list(clip.parameters())
     return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim >= 2], "decays": True},
+        {"params": [p for p in parameters if p.ndim < 2], "decays": False},
     ]
 
 

@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from ovseg.errors import ConfigError
+from ovseg.models.common import vit
 from ovseg.models.common.vit import (
     BlockLayers,
     as_map,
+    attend,
     embed,
     grid_of,
     query_key_value,
@@ -48,6 +50,19 @@ def test_a_block_is_torch_s_pre_norm_encoder_layer(block: nn.TransformerEncoderL
     before = x.clone()
     assert torch.allclose(run_block(layers_of(block), x), block(x), atol=1e-5)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("heads_at_once", [1, 2, 3])
+def test_attention_in_bf16_is_that_of_the_fused_kernel(
+    heads_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, k, v = torch.randn(3, 2, 3, 7, 8).bfloat16()
+    monkeypatch.setattr(vit, "LOGITS_AT_ONCE", heads_at_once * 7**2)
+    exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    found = attend(q, k, v)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.double(), exact, atol=0.03)
+    assert found.transpose(1, 2).is_contiguous()  # heads lie side by side, as the projection reads them
 
 
 def test_values_alone_are_those_of_the_attention(block: nn.TransformerEncoderLayer) -> None:

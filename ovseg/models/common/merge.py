@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ovseg.models.common.linear import prepared
 from ovseg.models.common.resample import AxisMap, Tile, axis_map, chained, resample, tiles
 from ovseg.types import NOTHING, Instances, Panoptic, Segment, Task
 
@@ -191,12 +192,12 @@ class _Semantic:
     """Per pixel the class of the highest score, the sum of the masks' class probabilities times sigmoids."""
 
     def __init__(self, classes: Float[Tensor, "q k"], size: tuple[int, int], keep_scores: bool) -> None:
-        self._classes = classes
+        self._score = prepared(classes.T, None, "none", math.prod(size), classes)
         self.labels = torch.empty(size, dtype=torch.int32, device=classes.device)
         self.scores = classes.new_empty(classes.shape[1], *size) if keep_scores else None
 
     def take(self, tile: Tile, logits: Float[Tensor, "y x q"], inside: Float[Tensor, "y x q"]) -> None:
-        self.add(tile, inside @ self._classes)
+        self.add(tile, self._score(inside))
 
     def add(self, tile: Tile, scores: Float[Tensor, "y x k"]) -> None:
         best = scores.max(-1).indices  # twice as fast as argmax

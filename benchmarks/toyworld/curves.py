@@ -10,17 +10,30 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 RUNS = Path("runs/toyworld")
-PANELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "clip_convnext": (
-        "CLIP ConvNeXt",
+PANELS: Mapping[str, tuple[Sequence[str], Mapping[str, str]]] = {
+    "CLIP ConvNeXt": (
+        ["clip_convnext"],
         {"seen": "things, seen", "unseen": "things, unseen", "stuff": "stuff"},
     ),
-    "clip_vit": ("CLIP ViT/16", {"seen": "things, seen", "unseen": "things, unseen", "stuff": "stuff"}),
-    "dino": ("DINO", {}),
-    "sam": ("SAM", {"val_box": "box", "val_point": "one point", "val_coarse": "coarse map"}),
-    "fcclip": ("FC-CLIP's decoders", {"loss": "sum of the losses"}),
+    "CLIP ViT/16": (["clip_vit"], {"seen": "things, seen", "unseen": "things, unseen", "stuff": "stuff"}),
+    "DINO": (["dino"], {}),
+    "SAM": (["sam"], {"val_box": "box", "val_point": "one point", "val_coarse": "coarse map"}),
+    "FC-CLIP's decoders": (["fcclip", "fcclip_long"], {"loss": "sum of the losses"}),
 }
-"""Run -> its title and the columns that are drawn, with their names; none: those that end in ``auc``."""
+"""Title -> runs, each going on from the one before, and the columns that are drawn, with their names; none:
+those that end in ``auc``."""
+
+
+def read_runs(names: Sequence[str]) -> list[Mapping[str, str]]:
+    """The rows of all logs, with iterations counted on."""
+    rows: list[Mapping[str, str]] = []
+    for name in names:
+        before = int(rows[-1]["iteration"]) if rows else 0
+        with (RUNS / name / "log.csv").open() as stream:
+            rows += [
+                {**row, "iteration": str(before + int(row["iteration"]))} for row in csv.DictReader(stream)
+            ]
+    return rows
 
 
 def series(rows: Sequence[Mapping[str, str]], column: str) -> tuple[list[float], list[float]]:
@@ -32,9 +45,8 @@ def series(rows: Sequence[Mapping[str, str]], column: str) -> tuple[list[float],
 def main() -> None:
     """Draw a panel per training."""
     figure, axes = plt.subplots(1, len(PANELS), figsize=(3.2 * len(PANELS), 2.6))
-    for axis, (name, (title, columns)) in zip(axes, PANELS.items(), strict=True):
-        with (RUNS / name / "log.csv").open() as stream:
-            rows = list(csv.DictReader(stream))
+    for axis, (title, (runs, columns)) in zip(axes, PANELS.items(), strict=True):
+        rows = read_runs(runs)
         wanted = columns or {column: column for column in rows[0] if column.endswith("auc")}
         for column, label in wanted.items():
             axis.plot(*series(rows, column), label=label)

@@ -39,8 +39,8 @@ The packed copy lives for one call only: keeping it would be faster by some hund
 weight in memory twice.
 """
 
-GAIN_TO_PACK = 1.1
-"""How much faster oneDNN must be in the measurement, since packing weights costs some hundredths per call."""
+GAIN_TO_PACK = 1.05
+"""How much faster oneDNN must be in the measurement, whose noise is some hundredths."""
 
 _forced: ContextVar[Backend | None] = ContextVar("ovseg_linear_backend", default=None)
 
@@ -160,20 +160,23 @@ def _activate(y: Float[Tensor, "*n o"], activation: Activation) -> Float[Tensor,
 
 @functools.cache
 def _fastest(dtype: torch.dtype, threads: int) -> Backend:
-    """Time one perceptron of a ConvNeXt-L's size with each backend; `threads` only keys the memory.
+    """Time one perceptron of a ConvNeXt-L's longest stage with each backend; `threads` only keys the memory.
+
+    Packing the weights is part of it. In smaller perceptrons and shorter inputs the libraries differ less
+    than in what large pictures need, and the choice would be left to chance.
 
     The backends take turns and the median of the pairs' ratios decides, because a shared machine changes its
     speed while it is measured.
     """
     if not torch.backends.mkldnn.is_available():
         return "plain"
-    x, w1, w2 = (torch.ones(size, dtype=dtype) for size in ((4096, 384), (1536, 384), (384, 1536)))
+    x, w1, w2 = (torch.ones(size, dtype=dtype) for size in ((2048, 768), (3072, 768), (768, 3072)))
 
     def seconds(backend: Backend) -> float:
         with linear_backend(backend), torch.no_grad():
-            return best_of(lambda: mlp(x, (w1, None), (w2, None), "gelu"), repeats=2)
+            return best_of(lambda: mlp(x, (w1, None), (w2, None), "gelu"), repeats=1)
 
-    gains = [seconds("plain") / seconds("onednn") for _ in range(5)]
+    gains = [seconds("plain") / seconds("onednn") for _ in range(3)]
     return "onednn" if statistics.median(gains) > GAIN_TO_PACK else "plain"
 
 

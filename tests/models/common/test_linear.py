@@ -200,12 +200,12 @@ def test_the_faster_backend_is_chosen_once(
     monkeypatch.setattr(module, "best_of", measure)
     assert chosen_backend(torch.float32) == choice
     assert chosen_backend(torch.float32) == choice
-    assert sorted(measured) == ["onednn"] * 5 + ["plain"] * 5
+    assert sorted(measured) == ["onednn"] * 3 + ["plain"] * 3
 
 
 @pytest.mark.usefixtures("fresh_choice")
 def test_a_moment_of_noise_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter([9.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    seconds = iter([9.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     monkeypatch.setattr(module, "best_of", lambda work, repeats: next(seconds))
     assert chosen_backend(torch.float32) == "plain"
 

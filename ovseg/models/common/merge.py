@@ -226,6 +226,7 @@ class _PanopticVotes:
         self._claimed[tile.rows, tile.columns] = inside.gather(-1, winner[..., None])[..., 0] >= 0.5
 
     def result(self, is_thing: Bool[Tensor, " k"]) -> Panoptic:
+        """What the masks that kept enough of their own pixels won; of each class of stuff one segment."""
         count = len(self._kept)
         won = self._winner.flatten().bincount(minlength=count).tolist()
         claimed = self._winner[self._claimed].bincount(minlength=count).tolist()
@@ -280,6 +281,7 @@ class _InstanceMasks:
         self._masks[:, tile.rows, tile.columns] = (logits[..., self._queries] > 0).permute(2, 0, 1)
 
     def result(self) -> Instances:
+        """Best score first, which is 0..1."""
         quality = (self._sums / (self._areas + 1e-6)).float()[self._queries]
         scores = (self._scores * quality[self._place]).cpu()
         order = scores.argsort(descending=True, stable=True)

@@ -77,7 +77,7 @@ GROUPS: Mapping[str, Group] = {
             Row("out-of-vocabulary classifier only", _ensemble(1.0, 1.0)),
             *(
                 Row(f"ensemble, alpha {alpha}, beta {beta}", _ensemble(alpha, beta))
-                for alpha, beta in product((0.2, 0.4, 0.6), (0.8, 0.9, 1.0))
+                for alpha, beta in product((0.2, 0.4, 0.6, 0.7), (0.8, 0.9, 1.0))
             ),
         ),
     ),

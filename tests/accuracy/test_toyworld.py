@@ -25,7 +25,7 @@ MARGIN = 1.5
 UNMOVED = 0.1
 
 RECORDED: Mapping[str, Mapping[str, float]] = {
-    "fcclip_toyworld": {"PQ": 68.3, "PQ/unseen": 33.1, "AP": 59.0, "mIoU": 75.5, "mIoU/unseen": 65.5},
+    "fcclip_toyworld": {"PQ": 69.0, "PQ/unseen": 35.9, "AP": 58.3, "mIoU": 75.3, "mIoU/unseen": 65.5},
     "trident_toyworld": {"PQ": 59.6, "PQ/unseen": 60.4, "AP": 47.2, "mIoU": 65.5, "mIoU/unseen": 68.2},
 }
 """Percent on the first 16 pictures of the split val."""
@@ -117,7 +117,7 @@ def test_a_picture_scores_the_same_in_a_batch(model: str) -> None:
 
 @pytest.mark.parametrize("model", RECORDED)
 def test_bf16_changes_few_pixels(model: str) -> None:
-    """Over 200 pictures it moves FC-CLIP's PQ by 0.07, AP by 0.06 and mIoU by 0.08; few pictures say less."""
+    """Over 1000 pictures it moves FC-CLIP's PQ by 0.04, AP by 0.00 and mIoU by 0.02; few pictures say less."""
     method = ovseg.load_method(model, text_cache=False)
     vocabulary = toyworld_vocabulary()
     pictures = [draw_scene("val", index, 384).image for index in range(6)]
@@ -128,7 +128,7 @@ def test_bf16_changes_few_pixels(model: str) -> None:
     rough = [method.predict(picture, vocabulary, tasks=("semantic",)).semantic for picture in pictures]
     changed = [(a != b).float().mean() for a, b in zip(exact, rough, strict=True)]
     assert max(changed) > 0
-    assert sum(changed) / len(changed) < 0.01  # recorded: 0.0035 and 0.0005
+    assert sum(changed) / len(changed) < 0.01  # recorded: 0.0033 and 0.0005
 
 
 def test_a_class_that_no_caption_names_is_found_when_it_is_typed() -> None:

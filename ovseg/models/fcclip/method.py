@@ -128,7 +128,6 @@ class FCCLIP(BaseMethod):
                     picture=_size(images[index].shape[:2]),
                 )
                 predictions[index] = self._view(named, place, vocabulary, geometry, tasks, watch)
-        release_freed_memory()
         share = {name: seconds / max(1, len(images)) for name, seconds in watch.seconds.items()}
         return [replace(predictions[index], seconds=share) for index in range(len(images))]
 
@@ -140,6 +139,7 @@ class FCCLIP(BaseMethod):
             features = self.backbone(network_input)
         with watch.stage("mask_generator"):
             proposals = self.mask_generator(features)
+        release_freed_memory()  # memory is fullest here, and much of it are holes that both parts left
         with watch.stage("classifier"):
             class_logits = self.classifier(self.backbone, features, text, proposals)
         return NamedMasks(proposals=proposals, class_logits=class_logits)

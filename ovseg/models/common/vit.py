@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ovseg.errors import ConfigError
-from ovseg.models.common.linear import Activation, linear, mlp
+from ovseg.models.common.linear import Activation, add_mlp, linear, mlp
 
 Layer = tuple[Tensor, Tensor | None]
 """Weight (outputs, inputs) and bias of a linear layer."""
@@ -77,7 +77,8 @@ def run_block(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b
     """Attention and perceptron, each added to what it is given."""
     q, k, v = query_key_value(block, x)
     x = x + project_heads(block, attend(q, k, v))
-    return x.add_(feed_forward(block, x))
+    add_mlp(x, x, lambda rows: layer_norm(block.norm2, rows), block.up, block.down, block.activation)
+    return x
 
 
 def attend(

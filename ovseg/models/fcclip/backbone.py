@@ -35,7 +35,7 @@ class ClipConvNext(FrozenClip):
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Features:
         """Pyramid at strides 4, 8, 16, 32; `dense` is the last of them, before the head's norm."""
-        _, *stages = convnext_stages(self.clip.visual.trunk, images.to(self.dtype))
+        stages = convnext_stages(self.clip.visual.trunk, images.to(self.dtype))
         maps = [stage.float() for stage in stages]
         size = (images.shape[-2], images.shape[-1])
         pyramid = dict(zip(STRIDES, maps, strict=True))

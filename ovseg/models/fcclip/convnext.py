@@ -11,20 +11,20 @@ from jaxtyping import Float
 from timm.models.convnext import ConvNeXt, ConvNeXtBlock
 from torch import Tensor
 
-from ovseg.models.common.linear import mlp
+from ovseg.models.common.linear import add_mlp
 
 
 def convnext_stages(trunk: ConvNeXt, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
-    """Outputs of the stem and of the four stages, at strides 4, 4, 8, 16 and 32, none of them normalised.
+    """Outputs of the four stages, at strides 4, 8, 16 and 32, not normalised but the last where timm does it.
 
     The trunk computes in the number format of `images`, which is its own; the sums of the residual branches
     are kept in float32, where dozens of small terms do not get lost, and so are the outputs.
     """
     dtype = images.dtype
     x = trunk.stem(images.contiguous(memory_format=torch.channels_last)).float()
-    taps = [x]
+    taps: list[Tensor] = []
     for stage in trunk.stages:
-        x = stage.downsample(x.to(dtype)).float()
+        x = stage.downsample(x.to(dtype)).float().contiguous(memory_format=torch.channels_last)
         for block in stage.blocks:
             x = _block(block, x, dtype)
         taps.append(x)
@@ -33,14 +33,18 @@ def convnext_stages(trunk: ConvNeXt, images: Float[Tensor, "b 3 h w"]) -> list[F
 
 
 def _block(block: ConvNeXtBlock, x: Float[Tensor, "b c h w"], dtype: torch.dtype) -> Float[Tensor, "b c h w"]:
+    """One block; may change `x` in place."""
     if block.use_conv_mlp or not isinstance(block.shortcut, torch.nn.Identity):
         y: Tensor = block(x.to(dtype)).float()
         return y
-    y = block.conv_dw(x.to(dtype)).permute(0, 2, 3, 1)
     norm, fc1, fc2 = block.norm, block.mlp.fc1, block.mlp.fc2
-    y = F.layer_norm(y, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-    y = mlp(y, (fc1.weight, fc1.bias), (fc2.weight, fc2.bias), "gelu")
-    shortcut = x.permute(0, 2, 3, 1)
-    y = y.float()
-    y = shortcut + y if block.gamma is None else torch.addcmul(shortcut, y, block.gamma.float())
-    return y.permute(0, 3, 1, 2)
+    add_mlp(
+        x.permute(0, 2, 3, 1),
+        block.conv_dw(x.to(dtype)).permute(0, 2, 3, 1),
+        lambda rows: F.layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps),
+        (fc1.weight, fc1.bias),
+        (fc2.weight, fc2.bias),
+        "gelu",
+        block.gamma,
+    )
+    return x

@@ -19,7 +19,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn
 
-from ovseg.models.common.linear import linear, mlp
+from ovseg.models.common.linear import add_mlp, linear
 from ovseg.models.sam.attention import global_attention, windowed_attention
 from ovseg.types import GlobalAttention
 
@@ -71,9 +71,15 @@ def _block(
     else:
         y, attention = global_attention(block.attn, x, valid)
     tokens += y
-    x = _norm(block.norm2, tokens).to(dtype)
     up, down = block.mlp.lin1, block.mlp.lin2
-    tokens += mlp(x, (up.weight, up.bias), (down.weight, down.bias), "gelu")
+    add_mlp(
+        tokens,
+        tokens,
+        lambda rows: _norm(block.norm2, rows),
+        (up.weight, up.bias),
+        (down.weight, down.bias),
+        "gelu",
+    )
     return tokens, attention
 
 
@@ -87,7 +93,7 @@ def _neck(neck: nn.Sequential, tokens: Float[Tensor, "b h w c"]) -> Float[Tensor
     return _channel_norm(second, x.float()).permute(0, 3, 1, 2).contiguous()
 
 
-def _norm(norm: nn.LayerNorm, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+def _norm(norm: nn.LayerNorm, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
     return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 

@@ -68,47 +68,13 @@ def mlp(
         return down(up(x))
     rows = x.reshape(-1, x.shape[-1])
     out = rows.new_empty(rows.shape[0], second[0].shape[0])
-    for part in _slices(rows, first[0]):
+    for part in row_slices(rows, first[0]):
         out[part] = down(up(rows[part]))
     return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
-def add_mlp(
-    x: Float[Tensor, "*n o"],
-    y: Float[Tensor, "*n i"],
-    norm: Callable[[Float[Tensor, "m i"]], Float[Tensor, "m i"]],
-    first: tuple[Float[Tensor, "h i"], Float[Tensor, " h"] | None],
-    second: tuple[Float[Tensor, "o h"], Float[Tensor, " o"] | None],
-    activation: Activation,
-    scale: Float[Tensor, " o"] | None = None,
-) -> None:
-    """``x += scale * mlp(norm(y))``, half a block of a transformer or ConvNeXt, without gradients.
-
-    All of it happens slice by slice, so that the normed rows and what is added stay in the cache too.
-
-    Args:
-        x: changed in place; its rows must be a view of it.
-        y: may be `x`.
-        norm: of rows, each by itself; what it gives is put into the number format of the weights.
-        first: as for `mlp`.
-        second: as for `mlp`.
-        activation: as for `mlp`.
-        scale: by channel; None is 1.
-    """
-    into, rows = x.view(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
-    weight = first[0]
-    up = prepared(*first, activation, len(rows), weight)
-    down = prepared(*second, "none", len(rows), weight)
-    for part in _slices(rows, weight):
-        added = down(up(norm(rows[part]).to(weight.dtype))).to(x.dtype)
-        if scale is None:
-            into[part] += added
-        else:
-            into[part].addcmul_(added, scale.to(x.dtype))
-
-
-def _slices(rows: Float[Tensor, "n i"], weight: Float[Tensor, "h i"]) -> Iterator[slice]:
-    """Ranges that cover the rows, as long as is fast for a hidden layer from `weight`; one on a GPU."""
+def row_slices(rows: Float[Tensor, "n i"], weight: Float[Tensor, "o i"]) -> Iterator[slice]:
+    """Ranges that cover the rows, as long as is fast for what `weight` makes of them; one on a GPU."""
     count = len(rows)
     step = max(SLICE_ROWS, HIDDEN_BYTES // (weight.element_size() * weight.shape[0]))
     if rows.device.type != "cpu":

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ovseg.errors import ConfigError
-from ovseg.models.common.linear import Activation, add_mlp, linear, mlp
+from ovseg.models.common.linear import Activation, linear, mlp
+from ovseg.models.common.residual import add_linear, add_mlp, normed_linear
 
 Layer = tuple[Tensor, Tensor | None]
 """Weight (outputs, inputs) and bias of a linear layer."""
@@ -76,7 +77,8 @@ def embed(
 def run_block(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
     """Attention and perceptron, each added to what it is given."""
     q, k, v = query_key_value(block, x)
-    x = x + project_heads(block, attend(q, k, v))
+    x = x.clone()
+    add_linear(x, _joined(attend(q, k, v)), *block.out)
     add_mlp(x, x, lambda rows: layer_norm(block.norm2, rows), block.up, block.down, block.activation)
     return x
 
@@ -106,7 +108,7 @@ def query_key_value(
     block: BlockLayers, x: Float[Tensor, "b n c"]
 ) -> tuple[Float[Tensor, "b heads n d"], Float[Tensor, "b heads n d"], Float[Tensor, "b heads n d"]]:
     """What the block's attention compares and sums, of the normed tokens."""
-    y = linear(layer_norm(block.norm1, x).to(block.dtype), *block.qkv)
+    y = normed_linear(x, lambda rows: layer_norm(block.norm1, rows), *block.qkv)
     q, k, v = y.unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
     return q, k, v
 
@@ -123,7 +125,12 @@ def values(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n 
 
 def project_heads(block: BlockLayers, heads: Float[Tensor, "b heads n d"]) -> Float[Tensor, "b n c"]:
     """Join the heads and project them, to float32."""
-    return linear(heads.transpose(1, 2).flatten(2), *block.out).float()
+    return linear(_joined(heads), *block.out).float()
+
+
+def _joined(heads: Float[Tensor, "b heads n d"]) -> Float[Tensor, "b n c"]:
+    side_by_side: Tensor = heads.transpose(1, 2).flatten(2)
+    return side_by_side
 
 
 def feed_forward(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:

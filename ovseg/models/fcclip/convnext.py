@@ -11,7 +11,7 @@ from jaxtyping import Float
 from timm.models.convnext import ConvNeXt, ConvNeXtBlock
 from torch import Tensor
 
-from ovseg.models.common.linear import add_mlp
+from ovseg.models.common.residual import add_mlp
 
 
 def convnext_stages(trunk: ConvNeXt, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:

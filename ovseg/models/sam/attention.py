@@ -1,4 +1,4 @@
-"""The two attentions of SAM's image encoder, with the parameters of the package's `Attention` modules.
+"""The two attentions of SAM's image encoder, between the projections of the package's `Attention` modules.
 
 A logit is ``queries . keys / sqrt(d)`` plus ``queries . rows[dy]`` plus ``queries . columns[dx]``: relative
 positions, learned per axis, meet the queries as they are, not scaled (arXiv 2112.01526, section 4.1).
@@ -12,44 +12,41 @@ from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor
 
 from ovseg.models.common.global_attention import attend
-from ovseg.models.common.linear import linear
 from ovseg.types import GlobalAttention
 
 
 def global_attention(
-    attention: Attention, x: Float[Tensor, "b h w c"], valid: tuple[int, int]
+    attention: Attention, qkv: Float[Tensor, "b h w c3"], valid: tuple[int, int]
 ) -> tuple[Float[Tensor, "b h w c"], GlobalAttention]:
-    """Every token attends to every token; also returns what it looked with."""
-    height, width = x.shape[1:3]
-    qkv = linear(x, attention.qkv.weight, attention.qkv.bias)
+    """Every token attends to every token: the joined heads, and what was looked with."""
+    height, width = qkv.shape[1:3]
     queries, keys, values = (
         part.transpose(1, 2).contiguous()
         for part in qkv.flatten(1, 2).unflatten(-1, (3, attention.num_heads, -1)).unbind(2)
     )
     row_bias, column_bias = _position_bias(attention, queries, (height, width))
     seen = GlobalAttention(queries, keys, values, row_bias, column_bias, (height, width), valid)
-    y = attend(seen).transpose(1, 2).flatten(2).unflatten(1, (height, width))
-    return linear(y, attention.proj.weight, attention.proj.bias), seen
+    return attend(seen).transpose(1, 2).flatten(2).unflatten(1, (height, width)), seen
 
 
 def windowed_attention(
-    attention: Attention, x: Float[Tensor, "b h w c"], size: int
+    attention: Attention, qkv: Float[Tensor, "b h w c3"], size: int
 ) -> Float[Tensor, "b h w c"]:
-    """Tokens attend within windows of `size` x `size`, whose last ones reach beyond the grid.
+    """Tokens attend within windows of `size` x `size`, the last ones beyond the grid; the joined heads.
 
     The package pads the grid with zeros, which as queries, keys and values are the bias. They are keys like
     any other, so they are put in, but after the product.
     """
-    qkv = linear(x, attention.qkv.weight, attention.qkv.bias)
-    out = torch.empty_like(x)
-    for top in range(0, x.shape[1], size):
+    pictures, height, width, channels = qkv.shape
+    out = qkv.new_empty(pictures, height, width, channels // 3)
+    for top in range(0, height, size):
         strip = _padded(qkv[:, top : top + size], attention.qkv.bias, size)
         # A processor is fastest with one window, which stays in its own cache.
-        at_once = 1 if x.device.type == "cpu" else len(strip)
+        at_once = 1 if qkv.device.type == "cpu" else len(strip)
         windows = torch.cat([_attend_windows(attention, part, size) for part in strip.split(at_once)])
-        rows = windows.unflatten(0, (len(x), -1)).transpose(1, 2).flatten(2, 3)
-        out[:, top : top + size] = rows[:, : x.shape[1] - top, : x.shape[2]]
-    return linear(out, attention.proj.weight, attention.proj.bias)
+        rows = windows.unflatten(0, (pictures, -1)).transpose(1, 2).flatten(2, 3)
+        out[:, top : top + size] = rows[:, : height - top, :width]
+    return out
 
 
 def _padded(

@@ -19,7 +19,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn
 
-from ovseg.models.common.linear import add_mlp, linear
+from ovseg.models.common.linear import linear
+from ovseg.models.common.residual import add_linear, add_mlp, normed_linear
 from ovseg.models.sam.attention import global_attention, windowed_attention
 from ovseg.types import GlobalAttention
 
@@ -63,14 +64,14 @@ def _block(
     block: Block, tokens: Float[Tensor, "b h w c"], valid: tuple[int, int]
 ) -> tuple[Float[Tensor, "b h w c"], GlobalAttention | None]:
     """One transformer block; changes `tokens` in place."""
-    dtype = block.attn.qkv.weight.dtype
-    x = _norm(block.norm1, tokens).to(dtype)
+    inputs, output = block.attn.qkv, block.attn.proj
+    qkv = normed_linear(tokens, lambda rows: _norm(block.norm1, rows), inputs.weight, inputs.bias)
     attention: GlobalAttention | None = None
     if block.window_size > 0:
-        y = windowed_attention(block.attn, x, block.window_size)
+        heads = windowed_attention(block.attn, qkv, block.window_size)
     else:
-        y, attention = global_attention(block.attn, x, valid)
-    tokens += y
+        heads, attention = global_attention(block.attn, qkv, valid)
+    add_linear(tokens, heads, output.weight, output.bias)
     up, down = block.mlp.lin1, block.mlp.lin2
     add_mlp(
         tokens,

@@ -1,15 +1,15 @@
 """Linear layers and perceptrons against float64, by each backend."""
 
-import math
 from collections.abc import Iterator
 
 import pytest
 import torch
 from helpers.operations import operations
+from helpers.perceptrons import expected, layer
 from torch import Tensor
 
 from ovseg.models.common import linear as module
-from ovseg.models.common.linear import add_mlp, chosen_backend, linear, linear_backend, mlp
+from ovseg.models.common.linear import chosen_backend, linear, linear_backend, mlp
 
 ACTIVATIONS = ["none", "relu", "gelu", "quick_gelu"]
 ONEDNN = "mkldnn::_linear_pointwise"
@@ -21,27 +21,6 @@ MANY = 600
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     with linear_backend(request.param), torch.no_grad():
         yield request.param
-
-
-def activated(y: Tensor, activation: str) -> Tensor:
-    if activation == "relu":
-        return y * (y > 0)
-    if activation == "gelu":
-        return y / 2 * (1 + torch.erf(y / math.sqrt(2)))
-    if activation == "quick_gelu":
-        return y / (1 + torch.exp(-1.702 * y))
-    return y
-
-
-def expected(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    y = torch.einsum("...i,oi->...o", x.double(), weight.double())
-    return activated(y if bias is None else y + bias.double(), activation)
-
-
-def layer(inputs: int, outputs: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
-    return weight, torch.randn(outputs, generator=generator)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -256,46 +235,3 @@ def test_under_autocast_layers_follow_it(rows: int) -> None:
     expected = (x @ weight.T + bias).relu() @ weight.T + bias
     assert (y.float() - expected).abs().max() < 0.1
     assert (z.float() - expected).abs().max() < 0.1
-
-
-@pytest.mark.parametrize("scaled", [True, False])
-@pytest.mark.parametrize("slices", [1, 3])
-def test_a_normed_perceptron_is_added_in_place(
-    backend: str, monkeypatch: pytest.MonkeyPatch, slices: int, scaled: bool
-) -> None:
-    monkeypatch.setattr(module, "SLICE_ROWS", -(-2 * MANY // slices))
-    monkeypatch.setattr(module, "HIDDEN_BYTES", 0)
-    first, second, scale = layer(96, 160), layer(160, 96, 1), torch.rand(96) if scaled else None
-    x, y = torch.randn(2, MANY, 96), torch.randn(2, MANY, 96)
-    norm = torch.nn.LayerNorm(96)
-    hidden = expected(norm(y), *first, "gelu")
-    added = expected(hidden, *second, "none") * (1 if scale is None else scale)
-    result = x.clone()
-    add_mlp(result, y, norm, first, second, "gelu", scale)
-    assert torch.allclose(result.double(), x + added, atol=1e-5)
-
-
-def test_a_perceptron_may_be_added_to_what_it_reads(backend: str) -> None:
-    first, second = layer(96, 160), layer(160, 96, 1)
-    x = torch.randn(MANY, 96)
-    wanted = x + expected(expected(x, *first, "relu"), *second, "none")
-    add_mlp(x, x, torch.nn.Identity(), first, second, "relu")
-    assert torch.allclose(x.double(), wanted, atol=1e-5)
-
-
-def test_what_is_added_in_bf16_is_summed_in_float32(backend: str) -> None:
-    first, second = layer(96, 160), layer(160, 96, 1)
-    rough = [(weight.bfloat16(), bias.bfloat16()) for weight, bias in (first, second)]
-    x = torch.randn(MANY, 96)
-    result = x.clone()
-    add_mlp(result, x, torch.nn.Identity(), *rough, "gelu", torch.ones(96).bfloat16())
-    added = expected(expected(x, *first, "gelu"), *second, "none")
-    assert result.dtype == torch.float32
-    assert (result - x - added).abs().mean() < 0.02
-    assert not torch.equal(result, result.bfloat16().float())
-
-
-def test_nothing_is_added_to_no_rows(backend: str) -> None:
-    x = torch.randn(2, 0, 96)
-    add_mlp(x, x, torch.nn.Identity(), layer(96, 160), layer(160, 96), "relu")
-    assert x.shape == (2, 0, 96)

@@ -2,7 +2,8 @@
 
 Source: Liu et al., A ConvNet for the 2020s (arXiv 2201.03545); modules of `timm.models.convnext`, which are
 called or read here, not copied. Differs from their own forward in speed only: the features stay channels-last
-from the stem to the end, so that no block copies them into another order, and each perceptron runs in slices.
+from the stem to the end, so that no block copies them into another order, and what a block does after its
+convolution runs in slices.
 """
 
 import torch
@@ -15,7 +16,7 @@ from ovseg.models.common.residual import add_mlp
 
 
 def convnext_stages(trunk: ConvNeXt, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
-    """Outputs of the four stages, at strides 4, 8, 16 and 32, not normalised but the last where timm does it.
+    """Outputs of the stages, at strides 4, 8, 16 and 32, the last after the trunk's norm if it has one.
 
     The trunk computes in the number format of `images`, which is its own; the sums of the residual branches
     are kept in float32, where dozens of small terms do not get lost, and so are the outputs.

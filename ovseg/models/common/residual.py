@@ -3,6 +3,9 @@
 A norm, a product and a sum, each over all rows, write large arrays that the next one fetches from memory
 again. Here some hundred rows go through all of a step before the next rows are touched. Without gradients
 only; on a GPU all rows are one slice.
+
+Letters: *n any leading axes, whose places are the rows; m rows of a slice; i, h, o channels of what goes in,
+of the hidden layer and of what comes out.
 """
 
 from collections.abc import Callable
@@ -35,9 +38,12 @@ def add_linear(
     weight: Float[Tensor, "o i"],
     bias: Float[Tensor, " o"] | None,
 ) -> None:
-    """``x += y @ weight.T + bias`` in place; the rows of `x` must be a view of it.
+    """``x += y @ weight.T + bias`` in place.
 
-    The product is in the number format of `y` and the weight, the sum in that of `x`.
+    The product is in the number format of `y` and the weight, which is one, the sum in that of `x`.
+
+    Raises:
+        RuntimeError: the rows of `x` are no view of it.
     """
     into, rows = x.view(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     layer = prepared(weight, bias, "none", len(rows), weight)
@@ -64,6 +70,9 @@ def add_mlp(
         second: as for `mlp`.
         activation: as for `mlp`.
         scale: by channel; None is 1.
+
+    Raises:
+        RuntimeError: the rows of `x` are no view of it.
     """
     into, rows = x.view(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     weight = first[0]

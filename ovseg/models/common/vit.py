@@ -2,7 +2,7 @@
 
 Source: An Image is Worth 16x16 Words (arXiv 2010.11929), section 3.1. Differs from the modules of timm and
 open_clip in speed and memory only: batch first, one product for queries, keys and values, fused attention,
-all steps in slices of rows. The sums of the residual branches and the norms stay in float32 whatever the
+blocks in slices of rows. The sums of the residual branches and the norms stay in float32 whatever the
 number format of the matrix products.
 
 Letters: b pictures, n tokens (the class token first), c channels, d channels of a head, h w a grid.

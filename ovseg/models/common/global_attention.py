@@ -20,7 +20,7 @@ CPU_ROWS = 256
 GPU_ROWS = 4096
 
 Weights = Callable[[slice | Int[Tensor, " r"]], Float[Tensor, "r n"]]
-"""Indices of queries to their softmax weights over all keys, in float32; a new tensor at each call."""
+"""Indices of queries to their softmax weights over all keys; a new tensor at each call."""
 
 
 def attend(attention: GlobalAttention) -> Float[Tensor, "b heads n d"]:
@@ -31,21 +31,24 @@ def attend(attention: GlobalAttention) -> Float[Tensor, "b heads n d"]:
         for head in range(values.shape[1]):
             weights = attention_weights(attention, picture, head)
             columns = values[picture, head].transpose(0, 1)
-            mix = prepared(columns, None, "none", values.shape[2], values)
+            mix = prepared(columns, None, rows=values.shape[2])
             for rows in query_blocks(values.shape[2], values.device):
-                out[picture, head, rows] = mix(weights(rows).to(values.dtype))
+                out[picture, head, rows] = mix(weights(rows))
     return out
 
 
 def attention_weights(attention: GlobalAttention, picture: int, head: int) -> Weights:
-    """One head's weights as a function of the queries, so that no more of them exist than are looked at."""
+    """One head's weights as a function of the queries, so that no more of them exist than are looked at.
+
+    They and their logits are in the number format of the queries; the softmax between them is in float32.
+    """
     queries, keys = attention.queries[picture, head], attention.keys[picture, head]
     scaled = queries * queries.shape[-1] ** -0.5
-    multiply = prepared(keys, None, "none", keys.shape[0], keys)
+    multiply = prepared(keys, None, rows=keys.shape[0])
     row_bias, column_bias = attention.row_bias, attention.column_bias
 
     def weights(rows: slice | Int[Tensor, " r"]) -> Float[Tensor, "r n"]:
-        logits = multiply(scaled[rows]).float()
+        logits = multiply(scaled[rows])
         on_grid = logits.view(-1, *attention.grid)
         if row_bias is not None:
             on_grid += row_bias[picture, head][rows, :, None]

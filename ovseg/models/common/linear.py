@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -52,7 +53,7 @@ def linear(
     activation: Activation = "none",
 ) -> Float[Tensor, "*n o"]:
     """``activation(x @ weight.T + bias)``."""
-    return prepared(weight, bias, activation, _rows(x), x)(x)
+    return prepared(weight, bias, activation, rows=_rows(x))(x)
 
 
 def mlp(
@@ -62,21 +63,40 @@ def mlp(
     activation: Activation,
 ) -> Float[Tensor, "*n o"]:
     """Two linear layers with an activation between; `first` and `second` are (weight, bias)."""
-    up = prepared(*first, activation, _rows(x), x)
-    down = prepared(*second, "none", _rows(x), x)
+    up = prepared(*first, activation, rows=_rows(x))
+    down = prepared(*second, "none", rows=_rows(x))
     if x.device.type != "cpu" or torch.is_grad_enabled():
         return down(up(x))
     rows = x.reshape(-1, x.shape[-1])
-    out = rows.new_empty(rows.shape[0], second[0].shape[0])
-    for part in row_slices(rows, first[0]):
+    out = rows.new_empty(rows.shape[0], down.outputs)
+    for part in row_slices(rows, up):
         out[part] = down(up(rows[part]))
     return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
-def row_slices(rows: Float[Tensor, "n i"], weight: Float[Tensor, "o i"]) -> Iterator[slice]:
-    """Ranges that cover the rows, as long as is fast for what `weight` makes of them; one on a GPU."""
+@dataclass(frozen=True)
+class PreparedLinear:
+    """A linear layer and its activation, for an input that comes piece by piece.
+
+    Attributes:
+        apply: the layer as a function of rows.
+        outputs: its channels.
+        dtype: number format of its product.
+    """
+
+    apply: Callable[[Tensor], Tensor]
+    outputs: int
+    dtype: torch.dtype
+
+    def __call__(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+        """``activation(x @ weight.T + bias)``."""
+        return self.apply(x)
+
+
+def row_slices(rows: Float[Tensor, "n i"], layer: PreparedLinear) -> Iterator[slice]:
+    """Ranges that cover the rows, as long as is fast for what `layer` makes of them; one on a GPU."""
     count = len(rows)
-    step = max(SLICE_ROWS, HIDDEN_BYTES // (weight.element_size() * weight.shape[0]))
+    step = max(SLICE_ROWS, HIDDEN_BYTES // (layer.dtype.itemsize * layer.outputs))
     if rows.device.type != "cpu":
         step = max(1, count)
     for start in range(0, count, step):
@@ -119,28 +139,35 @@ def _rows(x: Float[Tensor, "*n i"]) -> int:
 
 
 def prepared(
-    weight: Tensor, bias: Tensor | None, activation: Activation, rows: int, x: Tensor
-) -> Callable[[Tensor], Tensor]:
-    """The layer as a function of its input, with the weight packed once if that serves inputs like `x`.
-
-    For a layer that is applied to a large input piece by piece.
+    weight: Float[Tensor, "o i"],
+    bias: Float[Tensor, " o"] | None,
+    activation: Activation = "none",
+    *,
+    rows: int,
+) -> PreparedLinear:
+    """The layer with its weight packed once, if that serves so many rows of inputs.
 
     Args:
-        weight: (outputs, inputs).
-        bias: (outputs).
+        weight: which has the inputs' device and number format.
+        bias: added before the activation.
         activation: after the product.
         rows: of all inputs together.
-        x: a tensor of the inputs' device and number format.
     """
-    if _is_plain(x, rows):
-        return lambda y: _activate(F.linear(y, weight, bias), activation)
+    return PreparedLinear(_applied(weight, bias, activation, rows), len(weight), weight.dtype)
+
+
+def _applied(
+    weight: Tensor, bias: Tensor | None, activation: Activation, rows: int
+) -> Callable[[Tensor], Tensor]:
+    if _is_plain(weight, rows):
+        return lambda x: _activate(F.linear(x, weight, bias), activation)
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
     fused = activation if activation in ("relu", "gelu") else "none"
 
-    def onednn(y: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+    def onednn(x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         # oneDNN's erf GELU is called "none" there: the word names the approximation.
-        z: Tensor = torch.ops.mkldnn._linear_pointwise(y, packed, bias, fused, [], "none")
-        return z if fused == activation else _activate(z, activation)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, fused, [], "none")
+        return y if fused == activation else _activate(y, activation)
 
     return onednn
 

@@ -192,7 +192,7 @@ class _Semantic:
     """Per pixel the class of the highest score, the sum of the masks' class probabilities times sigmoids."""
 
     def __init__(self, classes: Float[Tensor, "q k"], size: tuple[int, int], keep_scores: bool) -> None:
-        self._score = prepared(classes.T, None, "none", math.prod(size), classes)
+        self._score = prepared(classes.T, None, rows=math.prod(size))
         self.labels = torch.empty(size, dtype=torch.int32, device=classes.device)
         self.scores = classes.new_empty(classes.shape[1], *size) if keep_scores else None
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 
 from ovseg.interfaces import Backbone
-from ovseg.models.common.memory import release_freed_memory
 from ovseg.models.common.method import BaseMethod
 from ovseg.models.common.stopwatch import Stopwatch
 from ovseg.types import Image, Prediction, Task, TextEmbeddings
@@ -32,7 +31,6 @@ class OneByOne(BaseMethod):
         with watch.stage("text"):
             text = self.embed(self.backbone, vocabulary).to(self.device)
         predictions = [self._predict_one(image, vocabulary, text, tasks, watch) for image in images]
-        release_freed_memory()
         share = {name: seconds / max(1, len(images)) for name, seconds in watch.seconds.items()}
         return [replace(prediction, seconds=share) for prediction in predictions]
 

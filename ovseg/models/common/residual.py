@@ -4,8 +4,8 @@ A norm, a product and a sum, each over all rows, write large arrays that the nex
 again. Here some hundred rows go through all of a step before the next rows are touched. Without gradients
 only; on a GPU all rows are one slice.
 
-Letters: *n any leading axes, whose places are the rows; m rows of a slice; i, h, o channels of what goes in,
-of the hidden layer and of what comes out.
+Letters: *n any leading axes, whose places are the rows; m rows of a slice; i, o channels of what goes in and
+of what comes out.
 """
 
 from collections.abc import Callable
@@ -14,40 +14,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ovseg.models.common.linear import Activation, prepared, row_slices
+from ovseg.models.common.linear import PreparedLinear, row_slices
 
 Norm = Callable[[Float[Tensor, "m i"]], Float[Tensor, "m i"]]
-"""Of rows, each by itself; what it gives is put into the number format of the weights."""
+"""Of rows, each by itself; what it gives is put into the number format of the layer that follows."""
 
 
-def normed_linear(
-    x: Float[Tensor, "*n i"], norm: Norm, weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"] | None
-) -> Float[Tensor, "*n o"]:
-    """``norm(x) @ weight.T + bias``, in the number format of the weight."""
+def normed_linear(x: Float[Tensor, "*n i"], norm: Norm, layer: PreparedLinear) -> Float[Tensor, "*n o"]:
+    """``layer(norm(x))``, in the layer's number format."""
     rows = x.reshape(-1, x.shape[-1])
-    layer = prepared(weight, bias, "none", len(rows), weight)
-    out = torch.empty(len(rows), len(weight), dtype=weight.dtype, device=weight.device)
-    for part in row_slices(rows, weight):
-        out[part] = layer(norm(rows[part]).to(weight.dtype))
-    return out.view(*x.shape[:-1], len(weight))
+    made = [layer(norm(rows[part]).to(layer.dtype)) for part in row_slices(rows, layer)]
+    out = made[0] if len(made) == 1 else torch.cat(made)
+    return out.view(*x.shape[:-1], layer.outputs)
 
 
-def add_linear(
-    x: Float[Tensor, "*n o"],
-    y: Float[Tensor, "*n i"],
-    weight: Float[Tensor, "o i"],
-    bias: Float[Tensor, " o"] | None,
-) -> None:
-    """``x += y @ weight.T + bias`` in place.
-
-    The product is in the number format of `y` and the weight, which is one, the sum in that of `x`.
+def add_linear(x: Float[Tensor, "*n o"], y: Float[Tensor, "*n i"], layer: PreparedLinear) -> None:
+    """``x += layer(y)`` in place; `y` is in the layer's number format, the sum in that of `x`.
 
     Raises:
         RuntimeError: the rows of `x` are no view of it.
     """
     into, rows = x.view(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
-    layer = prepared(weight, bias, "none", len(rows), weight)
-    for part in row_slices(rows, weight):
+    for part in row_slices(rows, layer):
         into[part] += layer(rows[part]).to(x.dtype)
 
 
@@ -55,31 +43,26 @@ def add_mlp(
     x: Float[Tensor, "*n o"],
     y: Float[Tensor, "*n i"],
     norm: Norm,
-    first: tuple[Float[Tensor, "h i"], Float[Tensor, " h"] | None],
-    second: tuple[Float[Tensor, "o h"], Float[Tensor, " o"] | None],
-    activation: Activation,
+    up: PreparedLinear,
+    down: PreparedLinear,
     scale: Float[Tensor, " o"] | None = None,
 ) -> None:
-    """``x += scale * mlp(norm(y))``.
+    """``x += scale * down(up(norm(y)))``.
 
     Args:
         x: changed in place; its rows must be a view of it.
         y: may be `x`.
         norm: see `Norm`.
-        first: as for `mlp`.
-        second: as for `mlp`.
-        activation: as for `mlp`.
+        up: the perceptron's first layer, with the activation.
+        down: its second layer.
         scale: by channel; None is 1.
 
     Raises:
         RuntimeError: the rows of `x` are no view of it.
     """
     into, rows = x.view(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
-    weight = first[0]
-    up = prepared(*first, activation, len(rows), weight)
-    down = prepared(*second, "none", len(rows), weight)
-    for part in row_slices(rows, weight):
-        added = down(up(norm(rows[part]).to(weight.dtype))).to(x.dtype)
+    for part in row_slices(rows, up):
+        added = down(up(norm(rows[part]).to(up.dtype))).to(x.dtype)
         if scale is None:
             into[part] += added
         else:

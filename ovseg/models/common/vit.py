@@ -9,6 +9,7 @@ Letters: b pictures, n tokens (the class token first), c channels, d channels of
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ovseg.errors import ConfigError
-from ovseg.models.common.linear import Activation, linear, mlp
+from ovseg.models.common.linear import Activation, linear, mlp, prepared
 from ovseg.models.common.residual import add_linear, add_mlp, normed_linear
 
 Layer = tuple[Tensor, Tensor | None]
 """Weight (outputs, inputs) and bias of a linear layer."""
+
+ROWS_AT_ONCE = 1024
+"""Tokens of whole pictures that go through all of a block together on a processor."""
 
 LOGITS_AT_ONCE = 1 << 20
 """Of attention in bf16 on a processor: 2 MiB, which stay in its cache from one product to the next."""
@@ -76,10 +80,16 @@ def embed(
 
 def run_block(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
     """Attention and perceptron, each added to what it is given."""
-    q, k, v = query_key_value(block, x)
     x = x.clone()
-    add_linear(x, _joined(attend(q, k, v)), *block.out)
-    add_mlp(x, x, lambda rows: layer_norm(block.norm2, rows), block.up, block.down, block.activation)
+    pictures, tokens = x.shape[:2]
+    rows = pictures * tokens
+    qkv, out, down = (prepared(*layer, rows=rows) for layer in (block.qkv, block.out, block.down))
+    up = prepared(*block.up, block.activation, rows=rows)
+    at_once = pictures if x.device.type != "cpu" else max(1, ROWS_AT_ONCE // tokens)
+    for some in x.split(max(1, at_once)):
+        q, k, v = _heads(block, normed_linear(some, partial(layer_norm, block.norm1), qkv))
+        add_linear(some, _joined(attend(q, k, v)), out)
+        add_mlp(some, some, partial(layer_norm, block.norm2), up, down)
     return x
 
 
@@ -108,8 +118,12 @@ def query_key_value(
     block: BlockLayers, x: Float[Tensor, "b n c"]
 ) -> tuple[Float[Tensor, "b heads n d"], Float[Tensor, "b heads n d"], Float[Tensor, "b heads n d"]]:
     """What the block's attention compares and sums, of the normed tokens."""
-    y = normed_linear(x, lambda rows: layer_norm(block.norm1, rows), *block.qkv)
-    q, k, v = y.unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+    qkv = prepared(*block.qkv, rows=x.shape[0] * x.shape[1])
+    return _heads(block, normed_linear(x, partial(layer_norm, block.norm1), qkv))
+
+
+def _heads(block: BlockLayers, qkv: Float[Tensor, "b n c3"]) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = qkv.unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
     return q, k, v
 
 

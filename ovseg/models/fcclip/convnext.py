@@ -12,6 +12,7 @@ from jaxtyping import Float
 from timm.models.convnext import ConvNeXt, ConvNeXtBlock
 from torch import Tensor
 
+from ovseg.models.common.linear import prepared
 from ovseg.models.common.residual import add_mlp
 
 
@@ -38,14 +39,13 @@ def _block(block: ConvNeXtBlock, x: Float[Tensor, "b c h w"], dtype: torch.dtype
     if block.use_conv_mlp or not isinstance(block.shortcut, torch.nn.Identity):
         y: Tensor = block(x.to(dtype)).float()
         return y
-    norm, fc1, fc2 = block.norm, block.mlp.fc1, block.mlp.fc2
+    norm, fc1, fc2, places = block.norm, block.mlp.fc1, block.mlp.fc2, x[:, 0].numel()
     add_mlp(
         x.permute(0, 2, 3, 1),
         block.conv_dw(x.to(dtype)).permute(0, 2, 3, 1),
         lambda rows: F.layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps),
-        (fc1.weight, fc1.bias),
-        (fc2.weight, fc2.bias),
-        "gelu",
+        prepared(fc1.weight, fc1.bias, "gelu", rows=places),
+        prepared(fc2.weight, fc2.bias, rows=places),
         block.gamma,
     )
     return x

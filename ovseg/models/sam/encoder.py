@@ -9,6 +9,7 @@ Letters: b pictures, h w grid of patches, c channels, d channels of a head.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -19,7 +20,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn
 
-from ovseg.models.common.linear import linear
+from ovseg.models.common.linear import Activation, PreparedLinear, linear, prepared
 from ovseg.models.common.residual import add_linear, add_mlp, normed_linear
 from ovseg.models.sam.attention import global_attention, windowed_attention
 from ovseg.types import GlobalAttention
@@ -64,24 +65,29 @@ def _block(
     block: Block, tokens: Float[Tensor, "b h w c"], valid: tuple[int, int]
 ) -> tuple[Float[Tensor, "b h w c"], GlobalAttention | None]:
     """One transformer block; changes `tokens` in place."""
-    inputs, output = block.attn.qkv, block.attn.proj
-    qkv = normed_linear(tokens, lambda rows: _norm(block.norm1, rows), inputs.weight, inputs.bias)
-    attention: GlobalAttention | None = None
-    if block.window_size > 0:
-        heads = windowed_attention(block.attn, qkv, block.window_size)
-    else:
-        heads, attention = global_attention(block.attn, qkv, valid)
-    add_linear(tokens, heads, output.weight, output.bias)
-    up, down = block.mlp.lin1, block.mlp.lin2
-    add_mlp(
-        tokens,
-        tokens,
-        lambda rows: _norm(block.norm2, rows),
-        (up.weight, up.bias),
-        (down.weight, down.bias),
-        "gelu",
-    )
+    rows, attention = tokens[..., 0].numel(), None
+    qkv, out, down = (_prepared(layer, rows) for layer in (block.attn.qkv, block.attn.proj, block.mlp.lin2))
+    up = _prepared(block.mlp.lin1, rows, "gelu")
+    for part in _strips(tokens, block.window_size):
+        looks = normed_linear(part, partial(_norm, block.norm1), qkv)
+        if block.window_size > 0:
+            heads = windowed_attention(block.attn, looks, block.window_size)
+        else:
+            heads, attention = global_attention(block.attn, looks, valid)
+        add_linear(part, heads, out)
+        add_mlp(part, part, partial(_norm, block.norm2), up, down)
     return tokens, attention
+
+
+def _strips(tokens: Float[Tensor, "b h w c"], window: int) -> list[Float[Tensor, "_ _ w c"]]:
+    """Views of what can go through a block by itself: on a processor, a row of windows of one picture."""
+    if window == 0 or tokens.device.type != "cpu":
+        return [tokens]
+    return [strip for picture in tokens.split(1) for strip in picture.split(window, 1)]
+
+
+def _prepared(layer: nn.Linear, rows: int, activation: Activation = "none") -> PreparedLinear:
+    return prepared(layer.weight, layer.bias, activation, rows=rows)
 
 
 def _neck(neck: nn.Sequential, tokens: Float[Tensor, "b h w c"]) -> Float[Tensor, "b e h w"]:

@@ -55,7 +55,7 @@ def kept_attention(
     limit = thresholds(values, cos_fac=cos_fac, refine_neg_cos=refine_neg_cos)
     places = valid_places(attention)
     heads = [
-        (prepared(head, None, "none", len(head), head), head, attention_weights(attention, 0, index))
+        (prepared(head, None, rows=len(head)), head, attention_weights(attention, 0, index))
         for index, head in enumerate(values)
     ]
     out = values.new_zeros(len(places), len(places))

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -77,6 +78,40 @@ class Floor(TypedDict):
     bf16_ratio: float
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is predicted, and at which size.
+
+    Attributes:
+        picture: its pixels.
+        short_side: of the network input in pixels; None leaves the picture as large as it is.
+        vocabulary: the classes.
+    """
+
+    picture: Image
+    short_side: int | None
+    vocabulary: Vocabulary
+
+    @property
+    def overrides(self) -> list[str]:
+        """Of the config."""
+        height, width = self.picture.shape[:2]
+        short_side = self.short_side or min(height, width)
+        return [f"model.short_side={short_side}", f"model.long_side={max(height, width, 2 * short_side)}"]
+
+    def method(self, checkpoint: Path, device: torch.device | str, precision: str = "fp32") -> FCCLIP:
+        """The model of the checkpoint."""
+        made = load_method(
+            "fcclip", weights=checkpoint, device=device, precision=precision, overrides=self.overrides
+        )
+        assert isinstance(made, FCCLIP)
+        return made
+
+    def predict(self, method: FCCLIP) -> dict[str, float]:
+        """All outputs; the seconds of the stages."""
+        return dict(method.predict_batch([self.picture], self.vocabulary, tasks=TASKS)[0].seconds)
+
+
 def save_checkpoint(folder: Path) -> Path:
     """A full-size checkpoint in the official layout with random weights."""
     method = load_method("fcclip", weights="random", text_cache=False)
@@ -87,28 +122,17 @@ def save_checkpoint(folder: Path) -> Path:
 
 
 def measure(
-    *,
-    checkpoint: Path,
-    precision: str,
-    device: torch.device,
-    picture: Image,
-    vocabulary: Vocabulary,
-    repeats: int,
+    subject: Subject, *, checkpoint: Path, precision: str, device: torch.device, repeats: int
 ) -> PredictSpeed:
     """Time one picture in turns with the trunk alone, then take the peak of one more prediction."""
-    method = load_method("fcclip", weights=checkpoint, device=device, precision=precision)
-    assert isinstance(method, FCCLIP)
-
-    def predict() -> dict[str, float]:
-        return dict(method.predict_batch([picture], vocabulary, tasks=TASKS)[0].seconds)
-
-    turns = in_turns(predict, _trunk(method, picture), device, repeats)
+    method = subject.method(checkpoint, device, precision)
+    turns = in_turns(lambda: subject.predict(method), _trunk(method, subject.picture), device, repeats)
     if device.type == "cuda":
         machine.reset_peak(device)
-        predict()
+        subject.predict(method)
         peak = machine.peak_gb(device)
     else:
-        peak = _peak_alone(checkpoint, precision, picture)
+        peak = _peak_alone(subject, checkpoint, precision)
     return PredictSpeed(
         ratio=turns.ratio,
         seconds=turns.seconds,
@@ -120,14 +144,13 @@ def measure(
     )
 
 
-def floor(*, checkpoint: Path, picture: Image, vocabulary: Vocabulary, trunk_seconds: float) -> Floor:
+def floor(subject: Subject, *, checkpoint: Path, trunk_seconds: float) -> Floor:
     """Count the work and the best rate on the CPU; see `Floor`."""
-    method = load_method("fcclip", weights=checkpoint, device="cpu")
-    assert isinstance(method, FCCLIP)
+    method = subject.method(checkpoint, "cpu")
     method.requires_grad_(False)  # the counter follows gradients where a parameter asks for them
-    trunk = gflop(_trunk(method, picture))
-    method.embed(method.backbone, vocabulary)  # counted apart: once per vocabulary
-    whole = gflop(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))
+    trunk = gflop(_trunk(method, subject.picture))
+    method.embed(method.backbone, subject.vocabulary)  # counted apart: once per vocabulary
+    whole = gflop(lambda: subject.predict(method))
     best, best_bf16 = best_gflops(torch.float32), best_gflops(torch.bfloat16)
     return Floor(
         trunk_gflop=trunk,
@@ -141,7 +164,7 @@ def floor(*, checkpoint: Path, picture: Image, vocabulary: Vocabulary, trunk_sec
 
 
 def products_floor(
-    *, checkpoint: Path, picture: Image, vocabulary: Vocabulary, rounds: int, clock: Clock
+    subject: Subject, *, checkpoint: Path, rounds: int, clock: Clock
 ) -> dict[str, ProductsFloor]:
     """What the ratio could be if all but the products that occur were free; see `products`.
 
@@ -151,14 +174,13 @@ def products_floor(
     programs: dict[str, Products] = {}
     passes: dict[str, Passes] = {}
     for precision in ("bf16", "fp32"):
-        method = load_method("fcclip", weights=checkpoint, device="cpu", precision=precision)
-        assert isinstance(method, FCCLIP)
-        method.embed(method.backbone, vocabulary)  # once per vocabulary
-        programs[precision] = record(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))  # noqa: B023 (called at once)
-        passes[precision] = record_passes(lambda: method.predict_batch([picture], vocabulary, tasks=TASKS))  # noqa: B023 (called at once)
+        method = subject.method(checkpoint, "cpu", precision)
+        method.embed(method.backbone, subject.vocabulary)  # once per vocabulary
+        programs[precision] = record(lambda: subject.predict(method))  # noqa: B023 (called at once)
+        passes[precision] = record_passes(lambda: subject.predict(method))  # noqa: B023 (called at once)
     programs["all_bf16"] = in_format(programs["fp32"], torch.bfloat16)
     passes["all_bf16"] = passes["bf16"]
-    return floors(programs, passes, _trunk(method, picture), rounds=rounds, clock=clock)
+    return floors(programs, passes, _trunk(method, subject.picture), rounds=rounds, clock=clock)
 
 
 def bf16_agreement(folder: Path) -> dict[str, float]:
@@ -190,11 +212,13 @@ def _trunk(method: FCCLIP, picture: Image) -> Callable[[], Tensor]:
     return torch.no_grad()(lambda: trunk.forward_features(network_input))
 
 
-def _peak_alone(checkpoint: Path, precision: str, picture: Image) -> float:
+def _peak_alone(subject: Subject, checkpoint: Path, precision: str) -> float:
     """Peak of a prediction in a process of its own: here the timed trunk's copy has been in memory."""
     script = str(Path(__file__).with_name("peak.py"))
-    size = [str(side) for side in picture.shape[:2]]
+    size = [str(side) for side in subject.picture.shape[:2]]
     command = [sys.executable, script, str(checkpoint), "--precision", precision, "--size", *size]
+    if subject.short_side is not None:
+        command += ["--short-side", str(subject.short_side)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     report = json.loads(printed)
     return max(float(report[which]["peak_gb"]) for which in ("first", "later"))

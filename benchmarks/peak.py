@@ -16,6 +16,7 @@ import torch.nn.functional as F
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
 
 import machine  # noqa: E402
+from fcclip import Subject  # noqa: E402
 from golden.scene import scene  # noqa: E402
 
 from ovseg.models.fcclip.method import FCCLIP  # noqa: E402
@@ -29,15 +30,20 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
     device = torch.device("cpu")
+    picture = scene(*arguments.size, 5)
+    classes = parse_classes([f"class {number}" for number in range(arguments.classes)])
     method = load_method(
-        "fcclip", weights=arguments.checkpoint, device=device, precision=arguments.precision, text_cache=False
+        "fcclip",
+        weights=arguments.checkpoint,
+        device=device,
+        precision=arguments.precision,
+        text_cache=False,
+        overrides=Subject(picture, arguments.short_side, classes).overrides,
     )
     assert isinstance(method, FCCLIP)
     method.embed(method.backbone, parse_classes(["cat"]))
-    classes = parse_classes([f"class {number}" for number in range(arguments.classes)])
     embeddings = _random_embeddings(classes, method.backbone.spec.embed_dim)
     method.embed = lambda encoder, vocabulary: embeddings
-    picture = scene(*arguments.size, 5)
     report = {}
     for name, tasks in (("first", TASKS), ("later", TASKS), ("semantic_alone", ("semantic",))):
         machine.reset_peak(device)
@@ -62,6 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("checkpoint")
     parser.add_argument("--classes", type=int, default=133)
     parser.add_argument("--size", nargs=2, type=int, default=[512, 683], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--short-side", type=int, metavar="PIXELS", help="of the network input; see speed.py")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()

@@ -47,29 +47,34 @@ def _fcclip(arguments: argparse.Namespace) -> dict[str, object]:
     device = torch.device(arguments.device)
     on_cpu = device.type == "cpu"
     size = arguments.size or ([512, 683] if on_cpu else [1024, 1024])
-    subject = {"picture": scene(*size, 5), "vocabulary": load_vocabulary(arguments.vocabulary)}
+    subject = fcclip.Subject(scene(*size, 5), arguments.short_side, load_vocabulary(arguments.vocabulary))
     speeds = {}
-    record: dict[str, object] = {"picture": size, "vocabulary": arguments.vocabulary, "fcclip": speeds}
+    record: dict[str, object] = {
+        "picture": size,
+        "short_side": arguments.short_side or min(size),
+        "vocabulary": arguments.vocabulary,
+        "fcclip": speeds,
+    }
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = fcclip.save_checkpoint(Path(folder))
         if arguments.busy:
             record["products_floor"] = fcclip.products_floor(
-                checkpoint=checkpoint, rounds=arguments.repeats, clock=time.process_time, **subject
+                subject, checkpoint=checkpoint, rounds=arguments.repeats, clock=time.process_time
             )
             return record
         for precision in arguments.precisions or (["fp32", "bf16"] if on_cpu else ["fp32", "fp16", "bf16"]):
             speeds[precision] = fcclip.measure(
+                subject,
                 checkpoint=checkpoint,
                 precision=precision,
                 device=device,
                 repeats=arguments.repeats,
-                **subject,
             )
         if on_cpu:
             seconds = next(iter(speeds.values()))["trunk_seconds"]
-            record["floor"] = fcclip.floor(checkpoint=checkpoint, trunk_seconds=seconds, **subject)
+            record["floor"] = fcclip.floor(subject, checkpoint=checkpoint, trunk_seconds=seconds)
             record["products_floor"] = fcclip.products_floor(
-                checkpoint=checkpoint, rounds=arguments.repeats, clock=time.perf_counter, **subject
+                subject, checkpoint=checkpoint, rounds=arguments.repeats, clock=time.perf_counter
             )
             record["bf16_agreement"] = fcclip.bf16_agreement(Path(folder))
     return record
@@ -132,6 +137,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "fp16", "bf16"])
     parser.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="of the picture")
+    parser.add_argument(
+        "--short-side",
+        type=int,
+        metavar="PIXELS",
+        help="of FC-CLIP's network input, 800 in its published settings; as large as the picture if left out",
+    )
     parser.add_argument("--vocabulary", default="coco_panoptic")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

@@ -35,7 +35,9 @@ class SelfAttention:
         images: Float[Tensor, "b 3 H W"],
     ) -> Float[Tensor, "b c h w"]:
         """Attention and perceptron with their residual sums."""
-        return as_map(run_block(block_layers(block), tokens)[:, 1:], grid)
+        x = tokens.clone()
+        run_block(block_layers(block), x)
+        return as_map(x[:, 1:], grid)
 
 
 class ValuePath:

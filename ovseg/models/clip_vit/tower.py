@@ -51,7 +51,7 @@ def tokens_before_last_block(
     positions = resize_positions(tower.positional_embedding, tower.grid_size, grid)
     x = layer_norm(tower.ln_pre, embed(images, tower.conv1, positions, tower.class_embedding))
     for block in tower.transformer.resblocks[:-1]:
-        x = run_block(block_layers(block), x)
+        run_block(block_layers(block), x)
     return x
 
 

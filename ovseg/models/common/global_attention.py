@@ -24,15 +24,19 @@ Weights = Callable[[slice | Int[Tensor, " r"]], Float[Tensor, "r n"]]
 
 
 def attend(attention: GlobalAttention) -> Float[Tensor, "b heads n d"]:
-    """What every position gets: the values, weighted; in the number format of the values."""
+    """What every position gets: the values, weighted; in the number format of the values.
+
+    In memory the heads of a position lie side by side, as the projection that follows reads them.
+    """
     values = attention.values
-    out = torch.empty_like(values)
-    for picture in range(values.shape[0]):
-        for head in range(values.shape[1]):
+    pictures, heads, tokens, channels = values.shape
+    out = values.new_empty(pictures, tokens, heads, channels).transpose(1, 2)
+    for picture in range(pictures):
+        for head in range(heads):
             weights = attention_weights(attention, picture, head)
             columns = values[picture, head].transpose(0, 1)
-            mix = prepared(columns, None, rows=values.shape[2])
-            for rows in query_blocks(values.shape[2], values.device):
+            mix = prepared(columns, None, rows=tokens)
+            for rows in query_blocks(tokens, values.device):
                 out[picture, head, rows] = mix(weights(rows))
     return out
 

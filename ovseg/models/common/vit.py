@@ -78,9 +78,12 @@ def embed(
     return tokens
 
 
-def run_block(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
-    """Attention and perceptron, each added to what it is given."""
-    x = x.clone()
+def run_block(block: BlockLayers, x: Float[Tensor, "b n c"]) -> None:
+    """Attention and perceptron, each added to what it is given, in place.
+
+    Raises:
+        RuntimeError: the tokens of `x` do not follow one another in memory.
+    """
     pictures, tokens = x.shape[:2]
     rows = pictures * tokens
     qkv, out, down = (prepared(*layer, rows=rows) for layer in (block.qkv, block.out, block.down))
@@ -90,7 +93,6 @@ def run_block(block: BlockLayers, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b
         q, k, v = _heads(block, normed_linear(some, partial(layer_norm, block.norm1), qkv))
         add_linear(some, _joined(attend(q, k, v)), out)
         add_mlp(some, some, partial(layer_norm, block.norm2), up, down)
-    return x
 
 
 def attend(

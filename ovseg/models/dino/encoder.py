@@ -63,7 +63,7 @@ class Dino(nn.Module):
         positions = resize_positions(vit.pos_embed[0], vit.patch_embed.grid_size, grid)
         x = embed(images, vit.patch_embed.proj, positions, vit.cls_token)
         for block in vit.blocks:
-            x = run_block(_layers(block), x)
+            run_block(_layers(block), x)
         dense = as_map(layer_norm(vit.norm, x[:, 1:]), grid)
         size = (images.shape[-2], images.shape[-1])
         return Features(pyramid={patch: dense}, dense=dense, image_size=size, images=images)

@@ -20,10 +20,8 @@ def global_attention(
 ) -> tuple[Float[Tensor, "b h w c"], GlobalAttention]:
     """Every token attends to every token: the joined heads, and what was looked with."""
     height, width = qkv.shape[1:3]
-    queries, keys, values = (
-        part.transpose(1, 2).contiguous()
-        for part in qkv.flatten(1, 2).unflatten(-1, (3, attention.num_heads, -1)).unbind(2)
-    )
+    parts = qkv.flatten(1, 2).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    queries, keys, values = parts.unbind()
     row_bias, column_bias = _position_bias(attention, queries, (height, width))
     seen = GlobalAttention(queries, keys, values, row_bias, column_bias, (height, width), valid)
     return attend(seen).transpose(1, 2).flatten(2).unflatten(1, (height, width)), seen

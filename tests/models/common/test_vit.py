@@ -45,11 +45,20 @@ def block() -> nn.TransformerEncoderLayer:
     return made.requires_grad_(False)
 
 
-def test_a_block_is_torch_s_pre_norm_encoder_layer(block: nn.TransformerEncoderLayer) -> None:
-    x = torch.randn(2, 7, 24)
-    before = x.clone()
-    assert torch.allclose(run_block(layers_of(block), x), block(x), atol=1e-5)
-    assert torch.equal(x, before)
+@pytest.mark.parametrize("pictures_at_once", [1, 2, 3])
+def test_a_block_is_torch_s_pre_norm_encoder_layer(
+    block: nn.TransformerEncoderLayer, pictures_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vit, "ROWS_AT_ONCE", pictures_at_once * 7)
+    x = torch.randn(3, 7, 24)
+    expected = block(x)
+    run_block(layers_of(block), x)
+    assert torch.allclose(x, expected, atol=1e-5)
+
+
+def test_a_block_refuses_tokens_that_lie_apart(block: nn.TransformerEncoderLayer) -> None:
+    with pytest.raises(RuntimeError, match="view"):
+        run_block(layers_of(block), torch.randn(2, 24, 7).transpose(1, 2))
 
 
 @pytest.mark.parametrize("heads_at_once", [1, 2, 3])

@@ -10,6 +10,7 @@ from torch import nn
 
 from ovseg.models.common.global_attention import attend
 from ovseg.models.common.linear import linear_backend
+from ovseg.models.sam.attention import windowed_attention
 from ovseg.models.sam.encoder import encode_pixels, set_matmul_dtype
 
 
@@ -41,6 +42,14 @@ def test_equals_the_package(side: int, window: int, backend: str) -> None:
         dense, _ = encode_pixels(model, pixels, (side, side))
     assert dense.is_contiguous()
     assert (dense - expected).abs().max() < 2e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("side", "window"), [(8, 4), (9, 4), (5, 14)])
+def test_rows_of_windows_make_the_whole_grid(side: int, window: int) -> None:
+    attention = encoder(side, window=window).blocks[0].attn
+    looks = torch.randn(2, side, side, 3 * 48)
+    strips = [windowed_attention(attention, strip, window) for strip in looks.split(window, 1)]
+    assert torch.allclose(windowed_attention(attention, looks, window), torch.cat(strips, 1), atol=1e-5)
 
 
 def test_last_attention_is_what_the_last_block_looks_with() -> None:

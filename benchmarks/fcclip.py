@@ -95,9 +95,10 @@ class Subject:
     @property
     def overrides(self) -> list[str]:
         """Of the config."""
-        height, width = self.picture.shape[:2]
-        short_side = self.short_side or min(height, width)
-        return [f"model.short_side={short_side}", f"model.long_side={max(height, width, 2 * short_side)}"]
+        if self.short_side is not None:
+            return [f"model.short_side={self.short_side}"]
+        sides = sorted(self.picture.shape[:2])
+        return [f"model.short_side={sides[0]}", f"model.long_side={sides[1]}"]
 
     def method(self, checkpoint: Path, device: torch.device | str, precision: str = "fp32") -> FCCLIP:
         """The model of the checkpoint."""

@@ -50,10 +50,10 @@ def run_verb(verb: str, usage: str, argv: Sequence[str], task: Task) -> int:
         return 0
     codes = _ExitCodes(tempfile.mkdtemp(prefix="ovseg-"))
     errors: list[OvsegError] = []
-
     started = False
 
     def run(config: DictConfig) -> None:
+        """One job, as Hydra calls it; what it gives is kept here, since Hydra drops it."""
         nonlocal started
         started = True
         try:

@@ -34,10 +34,10 @@ def attend(attention: GlobalAttention) -> Float[Tensor, "b heads n d"]:
     for picture in range(pictures):
         for head in range(heads):
             weights = attention_weights(attention, picture, head)
-            columns = values[picture, head].transpose(0, 1)
-            mix = prepared(columns, None, rows=tokens)
+            mix = prepared(values[picture, head].transpose(0, 1), None, rows=tokens)
+            seen = out[picture, head]
             for rows in query_blocks(tokens, values.device):
-                out[picture, head, rows] = mix(weights(rows))
+                seen[rows] = mix(weights(rows))
     return out
 
 
@@ -49,15 +49,17 @@ def attention_weights(attention: GlobalAttention, picture: int, head: int) -> We
     queries, keys = attention.queries[picture, head], attention.keys[picture, head]
     scaled = queries * queries.shape[-1] ** -0.5
     multiply = prepared(keys, None, rows=keys.shape[0])
-    row_bias, column_bias = attention.row_bias, attention.column_bias
+    biases = [
+        bias[picture, head].unsqueeze(axis)
+        for bias, axis in ((attention.row_bias, 2), (attention.column_bias, 1))
+        if bias is not None
+    ]
 
     def weights(rows: slice | Int[Tensor, " r"]) -> Float[Tensor, "r n"]:
         logits = multiply(scaled[rows])
         on_grid = logits.view(-1, *attention.grid)
-        if row_bias is not None:
-            on_grid += row_bias[picture, head][rows, :, None]
-        if column_bias is not None:
-            on_grid += column_bias[picture, head][rows, None, :]
+        for bias in biases:
+            on_grid += bias[rows]
         return torch.softmax(logits, -1)
 
     return weights

@@ -23,8 +23,13 @@ Norm = Callable[[Float[Tensor, "m i"]], Float[Tensor, "m i"]]
 def normed_linear(x: Float[Tensor, "*n i"], norm: Norm, layer: PreparedLinear) -> Float[Tensor, "*n o"]:
     """``layer(norm(x))``, in the layer's number format."""
     rows = x.reshape(-1, x.shape[-1])
-    made = [layer(norm(rows[part]).to(layer.dtype)) for part in row_slices(rows, layer)]
-    out = made[0] if len(made) == 1 else torch.cat(made)
+    parts = list(row_slices(rows, layer))
+    if len(parts) == 1:
+        out = layer(norm(rows).to(layer.dtype))
+    else:
+        out = torch.empty(len(rows), layer.outputs, dtype=layer.dtype, device=rows.device)
+        for part in parts:
+            out[part] = layer(norm(rows[part]).to(layer.dtype))
     return out.view(*x.shape[:-1], layer.outputs)
 
 

@@ -90,7 +90,8 @@ def test_what_is_added_in_bf16_is_summed_in_float32(backend: str) -> None:
     assert not torch.equal(result, result.bfloat16().float())
 
 
-def test_nothing_is_added_to_no_rows(backend: str) -> None:
-    x = torch.randn(2, 0, 96)
-    add_mlp(x, x, nn.Identity(), *perceptron(layer(96, 160), layer(160, 96), "relu"))
+def test_no_rows(backend: str) -> None:
+    x, weight_and_bias = torch.randn(2, 0, 96), layer(96, 160)
+    assert normed_linear(x, nn.Identity(), prepared(*weight_and_bias, rows=0)).shape == (2, 0, 160)
+    add_mlp(x, x, nn.Identity(), *perceptron(weight_and_bias, layer(160, 96), "relu"))
     assert x.shape == (2, 0, 96)

@@ -10,7 +10,8 @@ mean the same class are positives of one another, and phrases without colour and
 apart too. A training that was cut off goes on when it is started again.
 
 The ConvNeXt is trained in two parts: small pictures first, which are many, then pictures at the size of the
-evaluation, with boxes pooled from a map of as many cells as FC-CLIP's masks are.
+evaluation, with boxes pooled from a map of as many cells as FC-CLIP's masks are. So is the ViT: boxes pooled
+from its values first, then little boxes from values that DINO (`dino.py`, trained before) sums by likeness.
 
 Source: CLIP (arXiv 2103.00020); several positives as in supervised contrastive learning (arXiv 2004.11362).
 """
@@ -29,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from clip_evaluate import evaluate
 from clip_pairs import Batch, kinds_and_phrases, make_batch, phrases_of_absent
-from clip_towers import encode_captions, encode_pictures
+from clip_towers import Likeness, encode_captions, encode_pictures
 from corpus import Corpus
 from depthwise import speed_up
 from loop import cosine, fit
@@ -37,7 +38,9 @@ from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ovseg.models.clip_vit.proxy import ProxyAttention, affinity, renormalise
 from ovseg.models.common.clip import build_clip
+from ovseg.models.dino.encoder import dino
 from ovseg.models.fcclip.backbone import CLIP_MEAN, CLIP_STD
 from ovseg.weights.shipped import FOLDER
 
@@ -60,6 +63,7 @@ class Recipe:
         shrink: (least, most) share of a box's side that is pooled.
         kind_loss: weight of the loss that tells phrases without colour and pattern apart.
         absent: phrases about other classes, which are right for none of the pictures.
+        by_likeness: boxes are pooled from values that DINO sums, as ProxyCLIP and Trident do.
     """
 
     iterations: int
@@ -74,6 +78,7 @@ class Recipe:
     shrink: tuple[float, float]
     kind_loss: float = 0.5
     absent: int = 0
+    by_likeness: bool = False
 
 
 RECIPES: Mapping[str, tuple[Recipe, ...]] = {
@@ -92,6 +97,10 @@ RECIPES: Mapping[str, tuple[Recipe, ...]] = {
             iterations=1300, pictures=6000, drawn_side=320, scenes=32, side=224, crops=64, crop_side=96,
             rate=1.5e-3, decay=0.05, shrink=(0.35, 0.9),
         ),
+        Recipe(
+            iterations=900, pictures=6000, drawn_side=320, scenes=32, side=224, crops=64, crop_side=96,
+            rate=8e-4, decay=0.05, shrink=(0.1, 0.5), by_likeness=True,
+        ),
     ),
 }  # fmt: skip
 
@@ -104,6 +113,8 @@ class Trainer:
         self.parts_of_training, self.device = parts, device
         self.clip, self.tokenizer = make_clip(tower)
         self.clip.to(device)
+        grouped = any(recipe.by_likeness for recipe, _ in parts)
+        self.likeness = dino_likeness(device) if grouped else None
         if tower == "convnext":
             self.clip.visual.to(memory_format=torch.channels_last)
             speed_up(self.clip.visual)
@@ -160,7 +171,8 @@ class Trainer:
         kinds, phrases = kinds_and_phrases(batch.names, random)
         absent = phrases_of_absent(batch.names, recipe.absent, random)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            whole, parts = encode_pictures(self.clip, pictures, boxes, owners)
+            likeness = self.likeness if recipe.by_likeness else None
+            whole, parts = encode_pictures(self.clip, pictures, boxes, owners, likeness)
             cut, _ = encode_pictures(self.clip, crops, boxes[:0], owners[:0])
             texts = encode_captions(self.clip, self.tokenizer, [*batch.captions, *phrases, *absent])
             sentences = encode_captions(self.clip, self.tokenizer, batch.scene_captions)
@@ -186,6 +198,22 @@ class Trainer:
 def make_clip(tower: str) -> tuple[open_clip.CLIP, SimpleTokenizer]:
     """With weights as open_clip draws them."""
     return build_clip(f"toyworld_clip_{tower}", openai=False)
+
+
+def dino_likeness(device: str) -> Likeness:
+    """What Trident's last block sums values by, as published (beta 1.2, gamma 3), of toyworld's DINO."""
+    encoder = dino(architecture="toyworld_dino", pretrained=None)
+    encoder.load_weights(FOLDER / "toyworld_dino.safetensors")
+    proxy = ProxyAttention(encoder=encoder).to(device)
+
+    def likeness(pictures: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast(torch.device(device).type, enabled=False):
+            contiguous = pictures.float().contiguous()
+            features = proxy.encoder(renormalise(contiguous, proxy.encoder.spec)).dense
+            # Likenesses are judged by their mean over the windows of a picture; here it is one window.
+            return torch.cat([proxy.scores(affinity(one)).softmax(-1) for one in features.split(1)])
+
+    return likeness
 
 
 def cosines(vectors: Tensor, texts: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ do with regions is what is trained.
 Letters: b pictures, n boxes, c channels, e text-space dimensions, h w a grid.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import open_clip
 import torch
@@ -17,6 +17,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ovseg.models.clip_vit.tower import block_layers
 from ovseg.models.common.positions import resize_positions
+
+
+Likeness = Callable[[Tensor], Tensor]
+"""Normalised pictures (b, 3, H, W) to how much each patch takes of each patch of its picture, (b, m, m)."""
 
 
 def encode_captions(clip: open_clip.CLIP, tokenizer: SimpleTokenizer, captions: Sequence[str]) -> Tensor:
@@ -35,7 +39,7 @@ def encode_captions(clip: open_clip.CLIP, tokenizer: SimpleTokenizer, captions: 
 
 
 def encode_pictures(
-    clip: open_clip.CLIP, pictures: Tensor, boxes: Tensor, owners: Tensor
+    clip: open_clip.CLIP, pictures: Tensor, boxes: Tensor, owners: Tensor, likeness: Likeness | None = None
 ) -> tuple[Tensor, Tensor]:
     """Whole pictures (b, e) and boxes in them (n, e), not normalised.
 
@@ -44,9 +48,11 @@ def encode_pictures(
         pictures: normalised, (b, 3, H, W).
         boxes: (n, 4) left, top, right, bottom in pixels.
         owners: (n,) of each box, the picture.
+        likeness: sums a ViT's values before they are pooled, as ProxyCLIP does; None leaves them alone.
     """
-    encode = _encode_convnext if hasattr(clip.visual, "trunk") else _encode_vit
-    return encode(clip, pictures, boxes, owners)
+    if hasattr(clip.visual, "trunk"):
+        return _encode_convnext(clip, pictures, boxes, owners)
+    return _encode_vit(clip, pictures, boxes, owners, likeness)
 
 
 def _encode_convnext(
@@ -62,7 +68,7 @@ def _encode_convnext(
 
 
 def _encode_vit(
-    clip: open_clip.CLIP, pictures: Tensor, boxes: Tensor, owners: Tensor
+    clip: open_clip.CLIP, pictures: Tensor, boxes: Tensor, owners: Tensor, likeness: Likeness | None
 ) -> tuple[Tensor, Tensor]:
     tower = clip.visual
     patches = tower.conv1(pictures)
@@ -77,8 +83,11 @@ def _encode_vit(
     layers = block_layers(last)
     third = x.shape[-1]
     weight, bias = layers.qkv[0][2 * third :], layers.qkv[1][2 * third :]
-    values = F.linear(layers.norm1(x[:, 1:]), weight, bias).transpose(1, 2).unflatten(2, grid)
-    parts = F.linear(box_means(values, boxes, owners, stride=tower.patch_size[0]), *layers.out)
+    values = F.linear(layers.norm1(x[:, 1:]), weight, bias)
+    if likeness is not None and len(boxes):
+        values = likeness(pictures).to(values.dtype) @ values
+    as_map = values.transpose(1, 2).unflatten(2, grid)
+    parts = F.linear(box_means(as_map, boxes, owners, stride=tower.patch_size[0]), *layers.out)
     projected = tower.ln_post(torch.cat([whole, parts.to(whole.dtype)])) @ tower.proj
     return projected[: len(whole)], projected[len(whole) :]
 

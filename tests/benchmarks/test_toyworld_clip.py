@@ -13,8 +13,11 @@ from torch import nn
 from ovseg.data.toyworld.captions import caption_words
 from ovseg.models.clip_vit.backbone import clip_vit
 from ovseg.models.clip_vit.last_blocks import ValuePath
+from ovseg.models.clip_vit.proxy import ProxyAttention
 from ovseg.models.common.clip import build_clip
+from ovseg.models.dino.encoder import dino
 from ovseg.models.fcclip.backbone import clip_convnext
+from ovseg.weights.shipped import FOLDER
 
 find_scripts()
 import clip as script  # noqa: E402
@@ -82,6 +85,25 @@ def test_boxes_are_pooled_where_ovseg_pools_masks(clip: open_clip.CLIP) -> None:
     _, parts = encode_pictures(clip, pictures, boxes, torch.tensor([1, 0]))
     means = torch.stack([dense[1, :, 0, 0], dense[0, :, dense.shape[-2] // 2 :].mean((-2, -1))])
     assert torch.allclose(parts, backbone.project(means), atol=1e-5)
+
+
+def test_boxes_are_pooled_from_sums_by_likeness_where_trident_sums_values() -> None:
+    torch.manual_seed(0)
+    clip, _ = script.make_clip("vit")
+    pictures = torch.randn(2, 3, 64, 64)
+    encoder = dino(architecture="toyworld_dino", pretrained=None)
+    encoder.load_weights(FOLDER / "toyworld_dino.safetensors")
+    backbone = clip_vit(architecture="toyworld_clip_vit", last_block=ProxyAttention(encoder=encoder))
+    backbone.clip.load_state_dict(clip.state_dict())
+    likeness = script.dino_likeness("cpu")
+    boxes, owners = torch.tensor([[0.0, 0, 16, 16], [0, 32, 64, 64]]), torch.tensor([1, 0])
+    _, parts = encode_pictures(clip, pictures, boxes, owners, likeness)
+    # One picture at a time: the likeness is judged by its mean over what comes together.
+    first, second = (backbone(picture).dense[0] for picture in pictures.split(1))
+    means = torch.stack([second[:, 0, 0], first[:, 2:].mean((-2, -1))])
+    assert torch.allclose(parts, backbone.project(means), atol=1e-5)
+    _, alone = encode_pictures(clip, pictures, boxes, owners)
+    assert not torch.allclose(parts, alone, atol=1e-2)
 
 
 def test_cells_count_by_what_the_box_covers() -> None:
@@ -199,7 +221,7 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_numbers(tmp_path: Path) ->
         iterations=3, pictures=4, drawn_side=160, scenes=2, side=96, crops=2, crop_side=32, rate=1e-3,
         decay=0.1, shrink=(0.5, 0.9),
     )  # fmt: skip
-    large = replace(small, iterations=1, side=128, absent=5)
+    large = replace(small, iterations=1, side=128, absent=5, by_likeness=True)
     states = []
     for folder, stops in (("whole", (4,)), ("parts", (2, 4))):
         for stop in stops:

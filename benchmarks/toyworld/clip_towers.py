@@ -18,7 +18,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ovseg.models.clip_vit.tower import block_layers
 from ovseg.models.common.positions import resize_positions
 
-
 Likeness = Callable[[Tensor], Tensor]
 """Normalised pictures (b, 3, H, W) to how much each patch takes of each patch of its picture, (b, m, m)."""
 

@@ -7,15 +7,16 @@ prompt (one point, one box) is answered with three masks, of which the best one 
 back as a prompt together with a point where it was wrong. Different: there is one such round and not ten, and
 a quarter of the pictures is asked with coarse maps (`sam_prompts`). The paper's encoder was trained as a
 masked autoencoder before; this one starts from nothing, and a loss on its embedding tells it, beside the
-masks, which places are in one segment. In its last quarter the training also asks the last attention, which
-Trident reads and the paper's encoder learned by itself, to look at whole segments. Masks are those of the
-split ``train``, so unseen classes have none.
+masks, which places are in one segment. In its last two stages the training also asks the last attention, which
+Trident reads and the paper's encoder learned by itself, to look at segments: at whole ones first, then at what
+of them is near. Masks are those of the split ``train``, so unseen classes have none.
 """
 
 import argparse
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +45,28 @@ SEED = 2304
 KINDS = ("point", "box", "coarse", "point_box")
 """Of the pictures of a batch, in turn; the last two are prompts without ambiguity."""
 
+
+@dataclass(frozen=True)
+class Stage:
+    """The learning rate rises and falls once in each.
+
+    Attributes:
+        iterations: of this stage.
+        peak: highest learning rate.
+        reach: how far, in places of the embedding, the last attention is asked to look at a place's segment;
+            None lets it alone.
+    """
+
+    iterations: int
+    peak: float
+    reach: float | None
+
+
+STAGES = (Stage(1800, 6e-4, None), Stage(600, 3e-4, math.inf), Stage(400, 3e-4, 3.5))
+ITERATIONS = sum(stage.iterations for stage in STAGES)
+
 BALANCED = (0.1, 0.4)
 """Shares of the first stage between which the focal loss takes over from the balanced one."""
-
-FIRST_STAGE = 0.75
-"""Share of the training in which the last attention is let alone. The rate falls to the end of it and begins
-anew at half its height."""
 
 CORRECTIONS_FROM = 0.25
 """Share of the first stage after which answers come back with corrections; before, they are too bad."""
@@ -61,9 +78,7 @@ class Training:
     Args:
         model: learns.
         corpus: pictures with masks, at the network's size.
-        iterations: of the whole training, for the learning rate.
         prompts: of each picture.
-        peak: highest learning rate.
         validation: pictures to measure on, and how often; None for never.
     """
 
@@ -72,19 +87,17 @@ class Training:
         *,
         model: SamModel,
         corpus: Corpus,
-        iterations: int,
         prompts: int = 8,
-        peak: float = 6e-4,
         validation: tuple[Corpus, int] | None = None,
     ) -> None:
-        self.model, self.corpus, self.iterations = model, corpus, iterations
-        self.prompts, self.peak, self.validation = prompts, peak, validation
-        self.first_stage = round(FIRST_STAGE * iterations)
-        self.optimiser = torch.optim.AdamW(_groups(model), lr=peak, betas=(0.9, 0.99))
+        self.model, self.corpus = model, corpus
+        self.prompts, self.validation = prompts, validation
+        self.optimiser = torch.optim.AdamW(_groups(model), lr=STAGES[0].peak, betas=(0.9, 0.99))
 
     def step(self, iteration: int) -> Mapping[str, float]:
         """Learn from a picture for each of `KINDS`."""
         random = np.random.RandomState([SEED, iteration])
+        stage, done = stage_of(iteration)
         seen = [self._picture(random) for _ in KINDS]
         embeddings, tokens = self.model.embed(np.stack([picture for picture, _, _ in seen]))
         logged: dict[str, float] = {}
@@ -98,12 +111,13 @@ class Training:
             grouped = grouping_loss(embedding, places)
             logged["grouping"] = logged.get("grouping", 0.0) + grouped.item() / len(KINDS)
             total = total + grouped
-            if iteration >= self.first_stage:
-                correlated = correlation_loss(*self.model.last_attention(tokens[place : place + 1]), places)
+            if stage.reach is not None:
+                looking = self.model.last_attention(tokens[place : place + 1])
+                correlated = correlation_loss(*looking, places, reach=stage.reach)
                 logged["correlation"] = logged.get("correlation", 0.0) + correlated.item() / len(KINDS)
                 total = total + correlated
         total = total / len(KINDS)
-        self._update(total, iteration)
+        self._update(total, cosine(done, stage.iterations, peak=stage.peak, warmup=50))
         logged["loss"] = total.item()
         return {**logged, **self._measured(iteration + 1)}
 
@@ -131,7 +145,7 @@ class Training:
     ) -> torch.Tensor:
         """Loss of the answers to prompts and, later in the training, of those to their corrections."""
         truth = torch.from_numpy(prompts.truth).to(embedding.device)
-        share = iteration / self.first_stage
+        share = iteration / STAGES[0].iterations
         balanced = float(np.interp(share, BALANCED, (1, 0)))
         logits, quality = self.model.answer(embedding, prompts)
         some = answers_for(prompts.kind)
@@ -147,21 +161,31 @@ class Training:
         logged[f"iou_{prompts.kind}_corrected"] = ious.mean().item()
         return first + error + second + error_again
 
-    def _update(self, loss: torch.Tensor, iteration: int) -> None:
-        done, length, peak = iteration, self.first_stage, self.peak
-        if iteration >= self.first_stage:
-            done, length, peak = iteration - self.first_stage, self.iterations - self.first_stage, peak / 2
+    def _update(self, loss: torch.Tensor, rate: float) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = cosine(done, length, peak=peak, warmup=50)
+            group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
 
     def _measured(self, done: int) -> Mapping[str, float]:
-        if self.validation is None or (done % self.validation[1] and done != self.iterations):
+        if self.validation is None or (done % self.validation[1] and done != ITERATIONS):
             return {}
         return {f"val_{key}": value for key, value in measure(self.model, self.validation[0], 20).items()}
+
+
+def stage_of(iteration: int) -> tuple[Stage, int]:
+    """The stage in which an iteration lies, and how many iterations of it are over.
+
+    Raises:
+        ValueError: the training has fewer iterations.
+    """
+    for stage in STAGES:
+        if iteration < stage.iterations:
+            return stage, iteration
+        iteration -= stage.iterations
+    raise ValueError(f"The training has {ITERATIONS} iterations.")
 
 
 def corrected(prompts: Prompts, answer: np.ndarray, random: np.random.RandomState) -> Prompts:
@@ -196,7 +220,6 @@ def main() -> None:
     """Train, or measure with --evaluate, or write the package's file with --export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, help="of this call; the run can be continued")
-    parser.add_argument("--iterations", type=int, default=2400)
     parser.add_argument("--pictures", type=int, default=1200, help="of the split train")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--run", type=Path, default=Path("runs/toyworld/sam"))
@@ -220,13 +243,12 @@ def main() -> None:
     training = Training(
         model=model,
         corpus=Corpus("train", given.pictures, size.image_size, given.corpus),
-        iterations=given.iterations,
         validation=(Corpus("val", 20, size.image_size, given.corpus), 250),
     )
     fit(
         training.step,
         {"model": model, "optimiser": training.optimiser},
-        iterations=given.iterations,
+        iterations=ITERATIONS,
         folder=given.run,
         minutes=given.minutes,
     )

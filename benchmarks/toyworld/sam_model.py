@@ -159,20 +159,24 @@ def grouping_loss(embedding: Tensor, segments: Tensor) -> Tensor:
     )
 
 
-def correlation_loss(log_weights: Tensor, values: Tensor, segments: Tensor) -> Tensor:
-    """How far the last attention is from looking at a place's whole segment and nothing else.
+def correlation_loss(log_weights: Tensor, values: Tensor, segments: Tensor, *, reach: float) -> Tensor:
+    """How far the last attention is from looking at what of a place's segment is near, and at nothing else.
 
-    The divergence of each place's weights from a uniform look at its segment, every segment counting the
-    same, and `grouping_loss` of each head's values, since Trident compares these too.
+    The divergence of each place's weights from a uniform look at that, every segment counting the same, and `grouping_loss` of each head's values, since Trident compares these too.
 
     Args:
         log_weights: (h w, h w) and
         values: (heads, h w, d), as `SamModel.last_attention` gives them.
         segments: (h, w), ids.
+        reach: the distance up to which a place is near, in places; infinity for whole segments.
     """
     same = (segments.flatten()[:, None] == segments.flatten()).float()
     area = same.sum(1)
-    divergence = -(same * log_weights).sum(1) / area - area.log()
+    y, x = torch.meshgrid(*(torch.arange(side, device=same.device) for side in segments.shape), indexing="ij")
+    grid = torch.stack([y.flatten(), x.flatten()], 1).float()
+    wanted = same * (torch.cdist(grid, grid) <= reach)
+    seen = wanted.sum(1)
+    divergence = -(wanted * log_weights).sum(1) / seen - seen.log()
     looking = (divergence / area).sum() / (1 / area).sum()
     heads = [grouping_loss(head.T.unflatten(1, segments.shape)[None], segments) for head in values]
     return looking + sum(heads) / len(heads)

@@ -1,5 +1,6 @@
 """Toyworld's SAM: prompts mean their masks, the losses are the formulas, a run resumes, the file loads."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +51,8 @@ def disc(side: int = 32) -> np.ndarray:
     return (x - 12) ** 2 + (y - 18) ** 2 < 40
 
 
-def training(iterations: int = 3) -> script.Training:
-    return script.Training(
-        model=script.build_model(TINY), corpus=NoisyCorpus(3, 128), iterations=iterations, prompts=2
-    )
+def training() -> script.Training:
+    return script.Training(model=script.build_model(TINY), corpus=NoisyCorpus(3, 128), prompts=2)
 
 
 def test_things_are_whole_and_stuff_is_the_part_that_hangs_together() -> None:
@@ -148,7 +147,18 @@ def test_grouping_loss_wants_one_direction_per_segment() -> None:
     assert grouping_loss(wrong, segments) > 3
 
 
-def test_a_run_that_was_cut_off_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
+def test_stages_follow_one_another() -> None:
+    assert script.stage_of(0) == (script.STAGES[0], 0)
+    assert script.stage_of(script.STAGES[0].iterations + 5) == (script.STAGES[1], 5)
+    with pytest.raises(ValueError, match=str(script.ITERATIONS)):
+        script.stage_of(script.ITERATIONS)
+
+
+def test_a_run_that_was_cut_off_goes_on_with_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script, "STAGES", (script.Stage(1, 6e-4, None), script.Stage(1, 3e-4, 2.0)))
+
     def run(folder: Path, *stops: int) -> dict[str, torch.Tensor]:
         for stop in stops:
             made = training()
@@ -219,15 +229,17 @@ def test_attention_to_whole_segments_and_to_nothing_else_is_the_least_loss() -> 
     same = (segments.flatten()[:, None] == segments.flatten()).float()
     whole = (same / same.sum(1, keepdim=True)).clamp(min=1e-8).log()
     apart = torch.nn.functional.one_hot(segments.flatten(), 3).float()
-    best = correlation_loss(whole, apart[None], segments)
+    best = correlation_loss(whole, apart[None], segments, reach=math.inf)
     values_alone = grouping_loss(apart.T.unflatten(1, segments.shape)[None], segments)
     assert best == pytest.approx(values_alone.item(), abs=1e-5)
     itself = torch.eye(8).clamp(min=1e-8).log()
     everywhere = torch.full((8, 8), 1 / 8).log()
     # From a uniform look at everything to one at 5 and at 3 of 8 places, both segments counting the same.
     expected = 0.5 * (np.log(8 / 5) + np.log(8 / 3))
-    assert (correlation_loss(everywhere, apart[None], segments) - best).item() == pytest.approx(expected)
-    assert correlation_loss(itself, apart[None], segments) > best + 1
+    worse = correlation_loss(everywhere, apart[None], segments, reach=math.inf)
+    assert (worse - best).item() == pytest.approx(expected)
+    assert correlation_loss(itself, apart[None], segments, reach=math.inf) > best + 1
+    assert correlation_loss(itself, apart[None], segments, reach=0.5) == pytest.approx(best.item(), abs=1e-5)
 
 
 def test_measures_have_seen_and_unseen_apart() -> None:

@@ -7,9 +7,9 @@ prompt (one point, one box) is answered with three masks, of which the best one 
 back as a prompt together with a point where it was wrong. Different: there is one such round and not ten, and
 a quarter of the pictures is asked with coarse maps (`sam_prompts`). The paper's encoder was trained as a
 masked autoencoder before; this one starts from nothing, and a loss on its embedding tells it, beside the
-masks, which places are in one segment. In its last two stages the training also asks the last attention, which
-Trident reads and the paper's encoder learned by itself, to look at segments: at whole ones first, then at what
-of them is near. Masks are those of the split ``train``, so unseen classes have none.
+masks, which places are in one segment. In its last two stages the training also asks the last attention,
+which Trident reads and the paper's encoder learned by itself, to look at segments: at whole ones first, then
+at what of them is near. Masks are those of the split ``train``, so unseen classes have none.
 """
 
 import argparse

@@ -162,7 +162,8 @@ def grouping_loss(embedding: Tensor, segments: Tensor) -> Tensor:
 def correlation_loss(log_weights: Tensor, values: Tensor, segments: Tensor, *, reach: float) -> Tensor:
     """How far the last attention is from looking at what of a place's segment is near, and at nothing else.
 
-    The divergence of each place's weights from a uniform look at that, every segment counting the same, and `grouping_loss` of each head's values, since Trident compares these too.
+    The divergence of each place's weights from a uniform look at that, every segment counting the same, and
+    `grouping_loss` of each head's values, since Trident compares these too.
 
     Args:
         log_weights: (h w, h w) and

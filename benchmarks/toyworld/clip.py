@@ -201,7 +201,10 @@ def make_clip(tower: str) -> tuple[open_clip.CLIP, SimpleTokenizer]:
 
 
 def dino_likeness(device: str) -> Likeness:
-    """What Trident's last block sums values by, as published (beta 1.2, gamma 3), of toyworld's DINO."""
+    """What Trident's last block sums values by, as published (beta 1.2, gamma 3), of toyworld's DINO.
+
+    Rows of what the function gives, (b, m, m), sum to 1; nothing is learned through it.
+    """
     encoder = dino(architecture="toyworld_dino", pretrained=None)
     encoder.load_weights(FOLDER / "toyworld_dino.safetensors")
     proxy = ProxyAttention(encoder=encoder).to(device)

@@ -95,6 +95,7 @@ class Weights:
     def overrides(self) -> list[str]:
         """What is typed after ``model=trident``."""
         return [
+            "model.backbone.architecture=ViT-B-16-quickgelu",  # as the published weights need
             f"model.backbone.pretrained={self.file('clip')}",
             f"model.backbone.last_block.encoder.pretrained={self.file('dino')}",
             f"model.mask_generator.checkpoint={self.file('sam')}",

@@ -102,13 +102,12 @@ def clip_vit(*, architecture: str, last_block: LastBlock, pretrained: str | None
     Args:
         architecture: for example ViT-B-16, or the path of a JSON file in open_clip's format.
         last_block: runs in place of the tower's last block.
-        pretrained: open_clip's tag of its published weights, or the path of a file. Where open_clip knows
-            that the weights of a tag need QuickGELU, the towers get it whatever the architecture says.
+        pretrained: of its weights open_clip's tag, the listed name, or the path of a file.
 
     Raises:
         ConfigError: open_clip does not know the architecture, or its image tower is no plain ViT.
     """
-    clip, tokenizer = build_clip(architecture, openai=_needs_quick_gelu(architecture, pretrained))
+    clip, tokenizer = build_clip(architecture, pretrained)
     check_tower(clip, architecture)
     tower = clip.visual
     width = tower.conv1.out_channels
@@ -126,10 +125,3 @@ def clip_vit(*, architecture: str, last_block: LastBlock, pretrained: str | None
         weights_name=published_name(architecture, pretrained),
         last_block=last_block,
     )
-
-
-def _needs_quick_gelu(architecture: str, pretrained: str | None) -> bool:
-    if pretrained is None:
-        return False
-    published = open_clip.get_pretrained_cfg(architecture, pretrained)
-    return pretrained == "openai" or bool(published.get("quick_gelu"))

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,18 +13,21 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 
 from ovseg.errors import ConfigError, WeightsError
+from ovseg.weights import zoo
 from ovseg.weights.shipped import architecture_file
 
+logger = logging.getLogger(__name__)
 
-def build_clip(architecture: str, *, openai: bool) -> tuple[open_clip.CLIP, SimpleTokenizer]:
+
+def build_clip(architecture: str, pretrained: str | None = None) -> tuple[open_clip.CLIP, SimpleTokenizer]:
     """A CLIP without its weights (uninitialised or random, as the ``torch.device`` has it), and a tokenizer.
 
     Args:
         architecture: a name of ``open_clip.list_models()``, one that comes with ovseg (``toyworld_clip_vit``)
             or the path of a JSON file in open_clip's own format. Where that names a file of merges
             (``text_cfg.tokenizer_kwargs.bpe_path``), it is looked for beside the JSON file.
-        openai: the weights to come are OpenAI's, whose towers use QuickGELU whatever the architecture file
-            says.
+        pretrained: the weights to come: a tag of open_clip, a listed name or the path of a file. Where
+            open_clip knows that they need QuickGELU, the towers get it whatever the architecture's file says.
 
     Raises:
         ConfigError: the architecture is unknown, not of the plain two-tower kind, or its file is damaged.
@@ -36,9 +40,29 @@ def build_clip(architecture: str, *, openai: bool) -> tuple[open_clip.CLIP, Simp
             f"The CLIP architecture '{architecture}' is not of open_clip's plain two-tower kind: it has "
             f"{', '.join(sorted(foreign))}. ovseg supports for example convnext_large_d_320 and RN50."
         )
-    config["quick_gelu"] = bool(config.get("quick_gelu")) or openai
+    config["quick_gelu"] = bool(config.get("quick_gelu")) or _need_quick_gelu(architecture, pretrained)
     clip = open_clip.CLIP(**config)
     return clip, _tokenizer(architecture, config["text_cfg"])
+
+
+def _need_quick_gelu(architecture: str, pretrained: str | None) -> bool:
+    """Whether weights are published as made for QuickGELU; a line in the log where only the user can know."""
+    if pretrained is None:
+        return False
+    of_name, _, tag = pretrained.rpartition(":") if pretrained in zoo.ZOO else (architecture, "", pretrained)
+    if tag == "openai":
+        return True
+    published = open_clip.get_pretrained_cfg(of_name, tag)
+    quick = f"{architecture}-quickgelu"
+    if not published and quick in open_clip.list_models():
+        logger.warning(
+            "%s: a file does not say its activation; GELU is used, as %s has it. Weights of OpenAI, MetaCLIP "
+            "and DFN need QuickGELU: for these give the backbone architecture=%s.",
+            pretrained,
+            architecture,
+            quick,
+        )
+    return bool(published.get("quick_gelu"))
 
 
 def clip_state(state: dict[str, torch.Tensor], *, source: str) -> dict[str, torch.Tensor]:

@@ -9,7 +9,6 @@ With gradients, under autocast, or on another device, everything here is plain P
 """
 
 import functools
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from torch import Tensor
 Activation = Literal["none", "relu", "gelu", "quick_gelu"]
 Backend = Literal["plain", "onednn"]
 
-HIDDEN_BYTES = 8 << 20
+HIDDEN_BYTES = 16 << 20
 SLICE_ROWS = 1024
 """A slice has as many rows as fill that many bytes of hidden layer, and at least that many rows.
 
@@ -42,6 +41,9 @@ weight in memory twice.
 
 GAIN_TO_PACK = 1.05
 """How much faster oneDNN must be in the measurement, whose noise is some hundredths."""
+
+ROUNDS = 4
+"""Of the measurement, which takes a second at most; the first warms up."""
 
 _forced: ContextVar[Backend | None] = ContextVar("ovseg_linear_backend", default=None)
 
@@ -189,7 +191,8 @@ def _activate(y: Float[Tensor, "*n o"], activation: Activation) -> Float[Tensor,
         case "gelu":
             return torch.ops.aten.gelu_(y) if in_place else F.gelu(y)
         case "quick_gelu":
-            return y * torch.sigmoid(1.702 * y)
+            gate = (1.702 * y).sigmoid_()
+            return y.mul_(gate) if in_place else y * gate
         case _:
             return y
 
@@ -201,8 +204,8 @@ def _fastest(dtype: torch.dtype, threads: int) -> Backend:
     Packing the weights is part of it. In smaller perceptrons and shorter inputs the libraries differ less
     than in what large pictures need, and the choice would be left to chance.
 
-    The backends take turns and the median of the pairs' ratios decides, because a shared machine changes its
-    speed while it is measured.
+    The backends take turns and the fastest run of each counts, because a shared machine changes its speed
+    while it is measured, and what disturbs a run only ever makes it longer.
     """
     if not torch.backends.mkldnn.is_available():
         return "plain"
@@ -210,18 +213,21 @@ def _fastest(dtype: torch.dtype, threads: int) -> Backend:
 
     def seconds(backend: Backend) -> float:
         with linear_backend(backend), torch.no_grad():
-            return best_of(lambda: mlp(x, (w1, None), (w2, None), "gelu"), repeats=1)
+            return seconds_of(lambda: mlp(x, (w1, None), (w2, None), "gelu"))
 
-    gains = [seconds("plain") / seconds("onednn") for _ in range(3)]
-    return "onednn" if statistics.median(gains) > GAIN_TO_PACK else "plain"
+    rounds = [(seconds("plain"), seconds("onednn")) for _ in range(ROUNDS)]
+    plain, onednn = (min(runs) for runs in zip(*rounds, strict=True))
+    return "onednn" if plain > GAIN_TO_PACK * onednn else "plain"
 
 
 def best_of(work: Callable[[], object], *, repeats: int) -> float:
     """Seconds of the fastest of several runs, after one that is not counted."""
     work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return min(seconds_of(work) for _ in range(repeats))
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Seconds of one run."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -23,7 +23,7 @@ from ovseg.models.common.residual import add_linear, add_mlp, normed_linear
 Layer = tuple[Tensor, Tensor | None]
 """Weight (outputs, inputs) and bias of a linear layer."""
 
-ROWS_AT_ONCE = 1024
+ROWS_AT_ONCE = 3072
 """Tokens of whole pictures that go through all of a block together on a processor."""
 
 LOGITS_AT_ONCE = 1 << 20

@@ -121,7 +121,7 @@ def clip_convnext(*, architecture: str, pretrained: str | None = None) -> ClipCo
     Raises:
         ConfigError: open_clip does not know the architecture, or its image tower is no ConvNeXt.
     """
-    clip, tokenizer = build_clip(architecture, openai=pretrained == "openai")
+    clip, tokenizer = build_clip(architecture, pretrained)
     trunk: Any = getattr(clip.visual, "trunk", None)
     if not hasattr(trunk, "stages"):
         raise ConfigError(
@@ -141,7 +141,7 @@ def clip_resnet(*, architecture: str, pretrained: str | None = None) -> ClipResN
     Raises:
         ConfigError: open_clip does not know the architecture, or its image tower is no CLIP ResNet.
     """
-    clip, tokenizer = build_clip(architecture, openai=pretrained == "openai")
+    clip, tokenizer = build_clip(architecture, pretrained)
     if not isinstance(getattr(clip.visual, "attnpool", None), AttentionPool2d):
         raise ConfigError(
             f"'{architecture}' has no CLIP ResNet image tower. Allowed are RN50, RN101, RN50x4, RN50x16 and "

@@ -44,14 +44,16 @@ def decode_first_mask(
     """
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], 1)
-    tokens, places = _transform(decoder.transformer, tokens, _flat(features + dense), _flat(positions))
+    places = _flat(features) + _flat(dense)
+    tokens, places = _transform(decoder.transformer, tokens, places, _flat(positions))
     kernel = decoder.output_hypernetworks_mlps[0](tokens[:, 1])
     masks = _mask(decoder.output_upscaling, places, kernel, (features.shape[2], features.shape[3]))
     return masks, decoder.iou_prediction_head(tokens[:, 0])[:, 0]
 
 
 def _flat(grid: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p c"]:
-    return grid.flatten(2).transpose(1, 2).contiguous()
+    # PyTorch transposes one matrix several times as fast as a batch of them.
+    return torch.stack([matrix.t().contiguous() for matrix in grid.flatten(2)])
 
 
 def _transform(

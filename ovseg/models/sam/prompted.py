@@ -21,7 +21,7 @@ from ovseg.models.sam.picture import enlarge_masks, input_size, network_input
 from ovseg.models.sam.weights import load_sam
 from ovseg.types import Features, Image, MaskPrompts, MaskProposals
 
-CPU_PROMPTS = 4
+CPU_PROMPTS = 2
 GPU_PROMPTS = 32
 """Prompts answered together; more of them leave a processor's cache between two steps."""
 
@@ -107,13 +107,14 @@ class Sam(nn.Module):
         count = next(len(prompt) for prompt in given if prompt is not None)
         logits = features.dense.new_empty(1, count, self.mask_prompt_side, self.mask_prompt_side)
         scores = features.dense.new_empty(1, count)
+        positions = self.prompt_encoder.get_dense_pe()
         at_once = CPU_PROMPTS if logits.device.type == "cpu" else GPU_PROMPTS
         for start in range(0, count, at_once):
             some = slice(start, start + at_once)
             points, boxes, masks = (None if prompt is None else prompt[some] for prompt in given)
             sparse, dense = self.embed_prompts(points, boxes, masks)
             logits[0, some], scores[0, some] = decode_first_mask(
-                self.mask_decoder, features.dense, self.prompt_encoder.get_dense_pe(), sparse, dense
+                self.mask_decoder, features.dense, positions, sparse, dense
             )
         return MaskProposals(logits=logits, scores=scores)
 

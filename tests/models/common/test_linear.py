@@ -171,35 +171,41 @@ def test_the_faster_backend_is_chosen_once(
 ) -> None:
     measured = []
 
-    def measure(work, repeats: int) -> float:
+    def measure(work) -> float:
         work()
         measured.append(chosen_backend(torch.float32))
         return {"plain": plain, "onednn": onednn}[measured[-1]]
 
-    monkeypatch.setattr(module, "best_of", measure)
+    monkeypatch.setattr(module, "seconds_of", measure)
     assert chosen_backend(torch.float32) == choice
     assert chosen_backend(torch.float32) == choice
-    assert sorted(measured) == ["onednn"] * 3 + ["plain"] * 3
+    assert sorted(measured) == ["onednn"] * module.ROUNDS + ["plain"] * module.ROUNDS
 
 
 @pytest.mark.usefixtures("fresh_choice")
-def test_a_moment_of_noise_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter([9.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    monkeypatch.setattr(module, "best_of", lambda work, repeats: next(seconds))
-    assert chosen_backend(torch.float32) == "plain"
+@pytest.mark.parametrize(
+    ("plain", "onednn", "choice"),
+    [((9, 9, 1, 9), (1, 1, 1, 1), "plain"), ((2, 2, 2, 2), (9, 9, 9, 1), "onednn")],
+)
+def test_noise_does_not_decide(
+    monkeypatch: pytest.MonkeyPatch, plain: tuple[int, ...], onednn: tuple[int, ...], choice: str
+) -> None:
+    seconds = iter([run for both in zip(plain, onednn, strict=True) for run in both])
+    monkeypatch.setattr(module, "seconds_of", lambda work: float(next(seconds)))
+    assert chosen_backend(torch.float32) == choice
 
 
 @pytest.mark.usefixtures("fresh_choice")
 def test_without_onednn_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    monkeypatch.setattr(module, "best_of", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(module, "seconds_of", lambda *_: pytest.fail("measured"))
     assert chosen_backend(torch.float32) == "plain"
 
 
 @pytest.mark.parametrize(("there", "backend"), [(True, "onednn"), (False, "plain")])
 def test_a_backend_without_timing(monkeypatch: pytest.MonkeyPatch, there: bool, backend: str) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there)
-    monkeypatch.setattr(module, "best_of", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(module, "seconds_of", lambda *_: pytest.fail("measured"))
     assert module.untimed_backend() == backend
 
 

@@ -197,7 +197,7 @@ class Trainer:
 
 def make_clip(tower: str) -> tuple[open_clip.CLIP, SimpleTokenizer]:
     """With weights as open_clip draws them."""
-    return build_clip(f"toyworld_clip_{tower}", openai=False)
+    return build_clip(f"toyworld_clip_{tower}")
 
 
 def dino_likeness(device: str) -> Likeness:

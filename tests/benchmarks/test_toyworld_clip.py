@@ -238,7 +238,7 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_numbers(tmp_path: Path) ->
 
 @pytest.mark.parametrize("tower", ["convnext", "vit"])
 def test_exported_files_are_read_by_ovseg(tmp_path: Path, tower: str) -> None:
-    clip, _ = build_clip(f"toyworld_clip_{tower}", openai=False)
+    clip, _ = build_clip(f"toyworld_clip_{tower}")
     script.export(clip, tmp_path / "clip.safetensors")
     if tower == "convnext":
         backbone = clip_convnext(architecture="toyworld_clip_convnext")

@@ -43,7 +43,7 @@ GAIN_TO_PACK = 1.05
 """How much faster oneDNN must be in the measurement, whose noise is some hundredths."""
 
 ROUNDS = 4
-"""Of the measurement, which takes a second at most; the first warms up."""
+"""Of the measurement: a run of each backend, one or two tenths of a second long; the first warms up."""
 
 _forced: ContextVar[Backend | None] = ContextVar("ovseg_linear_backend", default=None)
 

@@ -26,7 +26,7 @@ Backend = Literal["plain", "onednn"]
 
 HIDDEN_BYTES = 16 << 20
 SLICE_ROWS = 1024
-"""A slice has as many rows as fill that many bytes of hidden layer, and at least that many rows.
+"""A slice has at most so many rows as fill those bytes of hidden layer, or `SLICE_ROWS` if that is more.
 
 Smaller slices stay nearer to the core but multiply more slowly, larger ones the other way round; these were
 the fastest for the four widths of a ConvNeXt-L with either library.
@@ -96,11 +96,14 @@ class PreparedLinear:
 
 
 def row_slices(rows: Float[Tensor, "n i"], layer: PreparedLinear) -> Iterator[slice]:
-    """Ranges that cover the rows, as long as is fast for what `layer` makes of them; one on a GPU."""
+    """Ranges that cover the rows, as long as is fast for what `layer` makes of them; one on a GPU.
+
+    They are of even length: a few rows left over would fetch the whole weight for next to nothing.
+    """
     count = len(rows)
-    step = max(SLICE_ROWS, HIDDEN_BYTES // (layer.dtype.itemsize * layer.outputs))
-    if rows.device.type != "cpu":
-        step = max(1, count)
+    most = max(SLICE_ROWS, HIDDEN_BYTES // (layer.dtype.itemsize * layer.outputs))
+    parts = -(-count // most) if rows.device.type == "cpu" else 1
+    step = max(1, -(-count // max(1, parts)))
     for start in range(0, count, step):
         yield slice(start, start + step)
 

@@ -9,7 +9,7 @@ from helpers.perceptrons import expected, layer
 from torch import Tensor
 
 from ovseg.models.common import linear as module
-from ovseg.models.common.linear import chosen_backend, linear, linear_backend, mlp
+from ovseg.models.common.linear import chosen_backend, linear, linear_backend, mlp, prepared, row_slices
 
 ACTIVATIONS = ["none", "relu", "gelu", "quick_gelu"]
 ONEDNN = "mkldnn::_linear_pointwise"
@@ -128,6 +128,18 @@ def test_slices_of_a_perceptron_do_not_matter(
     monkeypatch.setattr(module, "HIDDEN_BYTES", 1)
     monkeypatch.setattr(module, "SLICE_ROWS", 64)
     assert torch.allclose(mlp(x, first, (weight, None), "gelu"), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "lengths"), [(0, []), (1, [1]), (64, [64]), (65, [33, 32]), (129, [43] * 3)]
+)
+def test_slices_are_even(rows: int, lengths: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLICE_ROWS", 16)
+    monkeypatch.setattr(module, "HIDDEN_BYTES", 64 * 160 * 4)
+    numbers = torch.arange(rows)[:, None].float()
+    parts = [numbers[some] for some in row_slices(numbers, prepared(*layer(1, 160), rows=rows))]
+    assert [len(part) for part in parts] == lengths
+    assert torch.equal(torch.cat([numbers[:0], *parts]), numbers)
 
 
 def test_no_rows(backend: str) -> None:

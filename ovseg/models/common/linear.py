@@ -9,6 +9,7 @@ With gradients, under autocast, or on another device, everything here is plain P
 """
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,11 +102,11 @@ def row_slices(rows: Float[Tensor, "n i"], layer: PreparedLinear) -> Iterator[sl
     They are of even length: a few rows left over would fetch the whole weight for next to nothing.
     """
     count = len(rows)
-    most = max(SLICE_ROWS, HIDDEN_BYTES // (layer.dtype.itemsize * layer.outputs))
-    parts = -(-count // most) if rows.device.type == "cpu" else 1
-    step = max(1, -(-count // max(1, parts)))
-    for start in range(0, count, step):
-        yield slice(start, start + step)
+    longest = max(SLICE_ROWS, HIDDEN_BYTES // (layer.dtype.itemsize * layer.outputs))
+    slices = math.ceil(count / longest) if rows.device.type == "cpu" else 1
+    length = math.ceil(count / max(1, slices))
+    for start in range(0, count, max(1, length)):
+        yield slice(start, start + length)
 
 
 @contextmanager
@@ -177,12 +178,12 @@ def _applied(
     return onednn
 
 
-def _is_plain(x: Float[Tensor, "*n i"], rows: int) -> bool:
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+def _is_plain(weight: Float[Tensor, "o i"], rows: int) -> bool:
+    if weight.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return True
-    if x.dtype == torch.float32:
-        return rows < ROWS_TO_PACK or chosen_backend(x.dtype) == "plain"
-    return x.dtype != torch.bfloat16 or chosen_backend(x.dtype) == "plain"
+    if weight.dtype == torch.float32:
+        return rows < ROWS_TO_PACK or chosen_backend(weight.dtype) == "plain"
+    return weight.dtype != torch.bfloat16 or chosen_backend(weight.dtype) == "plain"
 
 
 def _activate(y: Float[Tensor, "*n o"], activation: Activation) -> Float[Tensor, "*n o"]:

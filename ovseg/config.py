@@ -108,9 +108,17 @@ def _method_of(model: str) -> str:
 
 def _training_of(model: str) -> str:
     """The file of the group ``training`` for one of the group ``model``: its own, or that of its method."""
+    return model if _has_training(model) else _method_of(model)
+
+
+def is_trained(model: str) -> bool:
+    """Whether ``ovseg train`` knows how a model of that name is trained; inside a `hydra_session` only."""
+    return _has_training(_training_of(model))
+
+
+def _has_training(name: str) -> bool:
     loader: Any = GlobalHydra.instance().config_loader()
-    own = loader.repository.load_config(f"training/{model}")
-    return _method_of(model) if own is None else model
+    return loader.repository.load_config(f"training/{name}") is not None
 
 
 def _vocabulary_of(dataset: str) -> str:

@@ -17,7 +17,7 @@ DESCRIPTION = """Look for faults, section by section, and say what to do about e
 a fault; notes, such as weights that are not on disk yet, are none."""
 
 EXAMPLES = """examples
-  ovseg check                      everything, in a few seconds
+  ovseg check                      everything (a minute)
   ovseg check configs plugins      after writing a config or a plugin
   ovseg check data                 every file of every data set that is on disk (minutes)
   ovseg check data dataset=folder dataset.root=my_data         only this one

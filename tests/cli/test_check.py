@@ -47,7 +47,13 @@ def test_every_section_is_sound_but_configs_which_have_a_test_of_their_own(capsy
     assert any(line.startswith("  note   not on disk: ade20k, ") for line in printed)
 
 
-def test_configs_compose_and_fit_their_parts(monkeypatch):
+@pytest.mark.parametrize("group", sorted(config_groups()))
+def test_configs_compose_and_fit_their_parts(group):
+    faults = {option: configs._faults(group, option) for option in config_groups()[group]}
+    assert faults == {option: [] for option in faults}
+
+
+def test_configs_are_counted_by_group(monkeypatch):
     some = {group: options[:1] for group, options in config_groups().items()}
     monkeypatch.setattr(configs, "config_groups", lambda: some)
     assert [(one.level, one.text) for one in findings("configs")] == [
@@ -265,6 +271,11 @@ FAULTY = {
         "# @package _global_\nmodel:\n  short_sid: 3\n",
         "in 'ovseg predict': model.short_sid",
     ),
+    "experiment__of_what_is_not_trained": (
+        "# @package _global_\ndefaults:\n  - override /model: trident\nmodel:\n  short_sid: 3\n",
+        "in 'ovseg predict': model.short_sid",
+    ),
+    "recipe__trident-ade20k": ("# @package _global_\nmodel:\n  cos_fak: 1\n", "Did you mean 'cos_fac'?"),
     "dataset__broken": ("a: [\n", "while parsing a flow node"),
 }
 
@@ -274,7 +285,7 @@ def test_a_faulty_config(monkeypatch, tmp_path, name):
     content, says = FAULTY[name]
     add_configs(monkeypatch, tmp_path, **{name: content})
     group, _, option = name.replace("__", "/").rpartition("/")
-    monkeypatch.setattr(configs, "config_groups", lambda: {group: [option]})
+    monkeypatch.setattr(configs, "config_groups", lambda: {"model": ["trident"], group: [option]})
     text, remedy = fault("configs")
     assert text.startswith(f"{group}={option}:\n")
     assert says in text

@@ -1,6 +1,6 @@
 """Every config file: it composes, its keys are known, and the parts that it names take its arguments."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,14 @@ from yaml import YAMLError
 
 from ovseg.build import check_component
 from ovseg.cli.checks.finding import Finding, fault, ok
-from ovseg.config import compose_config, compose_model, config_groups, hydra_session, strict
+from ovseg.config import (
+    compose_config,
+    compose_model,
+    config_groups,
+    hydra_session,
+    is_trained,
+    strict,
+)
 from ovseg.errors import OvsegError
 from ovseg.progress import progress
 from ovseg.registry import REGISTRIES
@@ -73,13 +80,31 @@ def _verb_faults(group: str, option: str) -> list[str]:
     verbs = [verb for verb in SCHEMAS if group in _groups_of(verb)]
     if not verbs:
         compose_config(None, [f"+{group}={option}"])
+    choices = [f"{group}={option}", *(_whose_recipe(option) if group == "recipe" else ())]
     found: list[str] = []
     for verb in verbs:
-        composed = compose_config(verb, [f"{group}={option}", *_what_users_give(verb)])
+        if verb == "train" and group in _groups_of("predict") and not _lead_to_training(choices):
+            continue  # an experiment with Trident, say, is none in training
+        composed = compose_config(verb, [*choices, *_what_users_give(verb)])
         settings: Any = strict(composed, SCHEMAS[verb])
         faults = _model_faults(settings.model) if hasattr(settings, "model") else []
         found += [f"in 'ovseg {verb}': {text}" for text in faults]
     return found
+
+
+def _whose_recipe(option: str) -> list[str]:
+    """The choice of a model that ``recipe/<method>-<vocabulary>.yaml`` is for; none for what is for any."""
+    method = option.partition("-")[0]
+    models = sorted(config_groups()["model"], key=lambda model: model != method)  # the namesake first
+    return next(([f"model={model}"] for model in models if compose_model(model)["name"] == method), [])
+
+
+def _lead_to_training(choices: Sequence[str]) -> bool:
+    """Whether the model that these choices of ``ovseg predict`` lead to is one that is trained."""
+    overrides = [*choices, *_what_users_give("predict")]
+    with hydra_session():
+        composed = compose("predict", overrides=overrides, return_hydra_config=True)
+        return is_trained(composed.hydra.runtime.choices["model"])
 
 
 @lru_cache
